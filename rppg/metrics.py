@@ -1,0 +1,189 @@
+"""Figures that compare heart rates and pulse traces with a reference.
+
+rPPG-Toolbox's conventions, kept to the letter where its numbers are to be laid beside ours, and
+coverage, bootstrap intervals and agreement. Estimation itself lives in heart_rate.py.
+"""
+
+import numpy as np
+from scipy import signal, sparse
+from scipy.sparse.linalg import spsolve
+
+TOOLBOX_BAND = (0.6, 3.3)
+"""Hz; the default of rPPG-Toolbox (evaluation/post_process.py at d807b01)."""
+
+
+def smoothness_prior_detrend(trace, strength=100.0):
+    """Trace without its slow trend (Tarvainen et al., IEEE Trans. Biomed. Eng. 2002, 49, 172).
+
+    Args:
+        trace: [samples].
+        strength: lambda; rPPG-Toolbox uses 100 at 30 Hz.
+
+    Returns:
+        [samples].
+    """
+    n = len(trace)
+    second = sparse.diags([1.0, -2.0, 1.0], [0, 1, 2], shape=(n - 2, n))
+    return trace - spsolve(sparse.csc_array(sparse.eye(n) + strength**2 * second.T @ second), trace)
+
+
+def toolbox_filter(trace, sampling_rate):
+    """Detrended (lambda 100) and band-passed trace: Butterworth of order 1, 0.6-3.3 Hz, filtfilt.
+
+    rPPG-Toolbox does this to the prediction and to the reference alike.
+    """
+    b, a = signal.butter(1, TOOLBOX_BAND, "bandpass", fs=sampling_rate)
+    return signal.filtfilt(b, a, smoothness_prior_detrend(np.asarray(trace, float)))
+
+
+def _periodogram(trace, sampling_rate):
+    return signal.periodogram(
+        trace, sampling_rate, nfft=1 << (len(trace) - 1).bit_length(), detrend=False
+    )
+
+
+def toolbox_fft_rate(filtered, sampling_rate):
+    """bpm of the highest bin of a periodogram padded to a power of 2, not interpolated.
+
+    At 30 Hz and 8 s the bins lie 7.0 bpm apart; reported beside heart_rate.fft_rate only so that
+    published numbers have an equal.
+    """
+    frequencies, power = _periodogram(filtered, sampling_rate)
+    in_band = (frequencies >= TOOLBOX_BAND[0]) & (frequencies <= TOOLBOX_BAND[1])
+    return 60 * frequencies[in_band][np.argmax(power[in_band])]
+
+
+def toolbox_peak_rate(filtered, sampling_rate):
+    """bpm as 60 over the mean distance of all local maxima; NaN with fewer than two."""
+    peaks, _ = signal.find_peaks(filtered)
+    return 60 * sampling_rate / np.mean(np.diff(peaks)) if len(peaks) > 1 else np.nan
+
+
+def toolbox_snr(filtered, sampling_rate, rate):
+    """rPPG-Toolbox's SNR: power within 6 bpm of the rate and of its double over the rest of band.
+
+    The toolbox takes 20 log10 of this ratio of powers, so its figure is twice the true number of
+    dB; that is kept (heart_rate.snr is the true one).
+    """
+    frequencies, power = _periodogram(filtered, sampling_rate)
+    first = np.abs(frequencies - rate / 60) <= 0.1
+    second = np.abs(frequencies - 2 * rate / 60) <= 0.1
+    in_band = (frequencies >= TOOLBOX_BAND[0]) & (frequencies <= TOOLBOX_BAND[1])
+    rest = power[in_band & ~first & ~second].sum()
+    return 20 * np.log10((power[first].sum() + power[second].sum()) / rest) if rest > 0 else 0.0
+
+
+def macc(prediction, reference):
+    """Maximum amplitude of the circular cross-correlation, 0...1 (as rPPG-Toolbox's MACC).
+
+    Args:
+        prediction, reference: [samples] real, on one clock.
+
+    Returns:
+        largest |Pearson r| over all circular shifts.
+    """
+    spectra = [np.fft.rfft(x - np.mean(x)) / (np.std(x) * len(x)) for x in (prediction, reference)]
+    shifted = np.fft.irfft(spectra[0] * np.conj(spectra[1]), len(prediction)) * len(prediction)
+    return float(np.abs(shifted).max())
+
+
+def rate_figures(estimates, references, within=3.0):
+    """Error figures with their standard errors, by rPPG-Toolbox's formulas (evaluation/metrics.py).
+
+    MAE and MAPE: standard deviation / sqrt(n); RMSE: sqrt(std(e^2) / sqrt(n)); Pearson's r:
+    sqrt((1 - r^2) / (n - 2)); deviations with ddof 0.
+
+    Args:
+        estimates: [recordings] bpm, NaN = not answered.
+        references: [recordings] bpm.
+        within: bpm; an estimate further off, and one that is missing, is not within.
+
+    Returns:
+        dict: ``n``, ``answered``, ``coverage`` 0...1, ``mae``, ``rmse``, ``bias`` and
+        ``median_error`` in bpm, ``mape`` in percent, ``pearson``, each over the answered
+        recordings (NaN where too few) and with ``<name>_se`` where it has one; ``within`` =
+        share of *all* recordings within ``within`` bpm.
+    """
+    estimates, references = np.asarray(estimates, float), np.asarray(references, float)
+    answered = np.isfinite(estimates)
+    n = int(answered.sum())
+    figures = {"n": len(estimates), "answered": n}
+    figures["coverage"] = float(answered.mean()) if len(estimates) else np.nan
+    figures["within"] = float(np.mean(np.abs(estimates - references) <= within))
+    names = ("mae", "mae_se", "rmse", "rmse_se", "mape", "mape_se", "bias", "median_error")
+    figures |= dict.fromkeys((*names, "pearson", "pearson_se"), np.nan)
+    if n == 0:
+        return figures
+    error = estimates[answered] - references[answered]
+    absolute, percent = np.abs(error), 100 * np.abs(error) / references[answered]
+    figures["mae"], figures["mae_se"] = absolute.mean(), absolute.std() / np.sqrt(n)
+    figures["rmse"] = np.sqrt(np.mean(error**2))
+    figures["rmse_se"] = np.sqrt(np.std(error**2) / np.sqrt(n))
+    figures["mape"], figures["mape_se"] = percent.mean(), percent.std() / np.sqrt(n)
+    figures["bias"], figures["median_error"] = error.mean(), np.median(absolute)
+    if n > 2 and np.std(estimates[answered]) > 0 and np.std(references[answered]) > 0:
+        r = np.corrcoef(estimates[answered], references[answered])[0, 1]
+        figures["pearson"], figures["pearson_se"] = r, np.sqrt((1 - r**2) / (n - 2))
+    return {
+        name: value if isinstance(value, int) else float(value) for name, value in figures.items()
+    }
+
+
+def coverage_against_error(estimates, references, confidences):
+    """Mean error of the surest recordings, from the surest one to all.
+
+    Args:
+        estimates: [recordings] bpm, given even where the method would abstain; NaN ones are
+            never covered.
+        references: [recordings] bpm.
+        confidences: [recordings].
+
+    Returns:
+        (coverage [answered] 0...1, mae [answered] bpm of that share, least confidence [answered]).
+    """
+    estimates = np.asarray(estimates, float)
+    order = np.argsort(-np.asarray(confidences, float), kind="stable")
+    order = order[np.isfinite(estimates[order])]
+    error = np.abs(estimates - np.asarray(references, float))[order]
+    count = np.arange(1, len(order) + 1)
+    return count / len(estimates), np.cumsum(error) / count, np.asarray(confidences, float)[order]
+
+
+def bootstrap_interval(statistic, subjects, *columns, draws=1000, seed=0, level=0.95):
+    """Percentile interval of a statistic, resampling subjects and not recordings.
+
+    Recordings of one subject are not independent; a subject drawn brings all of his or hers.
+
+    Args:
+        statistic: function of the columns, each resampled alike, that returns a number.
+        subjects: [recordings] labels.
+        columns: arrays [recordings].
+        draws: resamplings.
+        seed: of the resampling.
+        level: share of the resampled statistics inside the interval.
+
+    Returns:
+        (low, high).
+    """
+    names, index = np.unique(np.asarray(subjects), return_inverse=True)
+    members = [np.flatnonzero(index == k) for k in range(len(names))]
+    columns = [np.asarray(column) for column in columns]
+    rng = np.random.default_rng(seed)
+    values = []
+    for _ in range(draws):
+        rows = np.concatenate([members[k] for k in rng.integers(0, len(names), len(names))])
+        values.append(statistic(*(column[rows] for column in columns)))
+    low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def bland_altman(estimates, references):
+    """Agreement after Bland and Altman, Lancet 1986: (bias, lower limit, upper limit) in bpm.
+
+    The limits are bias -+ 1.96 standard deviations (ddof 1) of the differences; NaN estimates
+    are left out.
+    """
+    difference = np.asarray(estimates, float) - np.asarray(references, float)
+    difference = difference[np.isfinite(difference)]
+    bias, spread = difference.mean(), 1.96 * difference.std(ddof=1)
+    return float(bias), float(bias - spread), float(bias + spread)

@@ -1,0 +1,365 @@
+"""Trains the LoRA that makes a FLUX.2-klein-shaped base draw pulse sheets.
+
+One evaluation at the noise end of the flow, with a loss on the latents and, through the frozen VAE
+decoder and the bijection, on the phasors. Stops at any time; the same command goes on where it
+stopped.
+"""
+
+import argparse
+import json
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+
+import bijection
+from clip_encoder import SheetGeometry, field_to_sheet, motion_sheet, sheet_to_field
+from heart_rate import field_rate
+from pipeline_pulse import (
+    APPEARANCE_T,
+    MOTION_T,
+    PulsePipeline,
+    decode_tokens,
+    encode_images,
+    predict_clean,
+    token_ids,
+    token_size,
+)
+from rppg.adapter_file import write_adapter
+from rppg.synthetic import SEEDS, simulate_batch
+from rppg.training import (
+    Log,
+    learning_rate,
+    load_checkpoint,
+    save_checkpoint,
+    set_learning_rate,
+)
+
+TARGETS = (
+    r".*transformer_blocks\.\d+\."  # double and single blocks alike
+    r"(attn\.(to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj|to_add_out"
+    r"|to_qkv_mlp_proj|to_out)|ff\.linear_in|ff\.linear_out|ff_context\.linear_in"
+    r"|ff_context\.linear_out)"
+)
+"""Every Linear inside the blocks, the only ones that both loaders take."""
+
+WINDOW = 8.0  # s
+REPORT_EVERY, SAVE_EVERY = 25, 200
+PHASOR_WEIGHT, TRACE_WEIGHT = 4.0, 0.2
+PHASOR_SHARE = 0.25  # of a batch is decoded: the decoder costs as much as the transformer
+NOISY_SHARE = 0.25  # of the batches start from noise, as ensembles do
+
+
+def pulse_sheet(phase, amplitude, phase_lag, geometry):
+    """Target sheets [B, H, W, 3] in [0, 1] and their phasors [B, samples, rows, bands].
+
+    Args:
+        phase: [B, samples] rad; amplitude, phase_lag: [B, rows, bands], AC/DC and rad.
+    """
+    local = phase[:, :, None, None] - phase_lag[:, None]
+    amplitude = amplitude[:, None].expand_as(local)
+    sheet = field_to_sheet(bijection.encode(local, amplitude), geometry)
+    return sheet, torch.polar(amplitude, local)
+
+
+def to_tokens(vae, pictures):
+    """Tokens of channel-last pictures in [0, 1]."""
+    with torch.no_grad():
+        return encode_images(vae, pictures.movedim(-1, 1) * 2 - 1).float()
+
+
+def make_batch(vae, geometry, seeds, appearance_size):
+    """Simulated clips as tensors: the three pictures in tokens and the truth about the pulse."""
+    clips = simulate_batch(seeds, geometry, window=WINDOW, appearance_size=appearance_size)
+    sheet, field = pulse_sheet(clips.phase, clips.amplitude, clips.phase_lag, geometry)
+    return {
+        "appearance": to_tokens(vae, clips.appearance),
+        "motion": to_tokens(vae, motion_sheet(clips.motion, geometry)),
+        "target": to_tokens(vae, sheet),
+        "field": torch.view_as_real(field.to(torch.complex64)),
+        "bpm": clips.bpm,
+    }
+
+
+def cached_batch(path, make):
+    """What ``make()`` returns, kept as half-precision safetensors for the next epochs."""
+    if path.exists():
+        return {name: tensor.float() for name, tensor in load_file(path).items()}
+    batch = make()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    halves = {name: tensor.to(torch.float16).contiguous() for name, tensor in batch.items()}
+    halves["field"] = batch["field"].contiguous()
+    halves["bpm"] = batch["bpm"].float().contiguous()
+    new = path.with_suffix(".new")
+    save_file(halves, new)
+    new.replace(path)
+    return batch
+
+
+def batch_order(batches, epoch, seed):
+    """The order in which an epoch visits the cached batches; the first is the natural one."""
+    if epoch == 0:
+        return np.arange(batches)
+    return np.random.default_rng([seed, epoch]).permutation(batches)
+
+
+def drawn_field(vae, tokens, geometry):
+    """Compressed phasors f(a) exp(i phase) [B, samples, rows, bands] that tokens decode to."""
+    width, height = geometry.size
+    pixels = decode_tokens(vae, tokens, height, width).float().movedim(1, -1) / 2 + 0.5
+    phase, amplitude, _ = bijection.decode(pixels)
+    value = bijection.power_transform(amplitude, bijection.AMPLITUDE_SCALE)
+    parts = torch.stack([value * phase.cos(), value * phase.sin()], -1)
+    return torch.view_as_complex(sheet_to_field(parts, geometry).contiguous())
+
+
+def compressed(field):
+    """f(a) exp(i phase) of phasors a exp(i phase)."""
+    return torch.polar(
+        bijection.power_transform(field.abs(), bijection.AMPLITUDE_SCALE), field.angle()
+    )
+
+
+def phasor_losses(drawn, truth):
+    """(mean squared phasor error, mean incoherence of the pooled traces where there is a pulse)."""
+    error = (drawn - truth).abs().square().mean()
+    trace, wanted = drawn.mean((2, 3)), truth.mean((2, 3))
+    norm = trace.abs().square().sum(1).sqrt() * wanted.abs().square().sum(1).sqrt()
+    coherence = (trace * wanted.conj()).sum(1).real / (norm + 1e-3)
+    alive = (wanted.abs().mean(1) > 1e-3).float()
+    return error, (alive * (1 - coherence)).sum() / alive.sum().clamp_min(1)
+
+
+class Average(torch.nn.Module):
+    """Exponential moving average of the trainable parameters of a model."""
+
+    def __init__(self, model, decay=0.995):
+        super().__init__()
+        self.decay = decay
+        self.values = torch.nn.ParameterList(
+            [p.detach().clone() for p in model.parameters() if p.requires_grad]
+        ).requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, model, step):
+        weight = 1 - min(self.decay, (1 + step) / (10 + step))
+        for mean, p in zip(self.values, (p for p in model.parameters() if p.requires_grad)):
+            mean.lerp_(p, weight)
+
+    @torch.no_grad()
+    def exchange(self, model):
+        """Swaps the model's parameters with their averages; twice is nothing."""
+        for mean, p in zip(self.values, (p for p in model.parameters() if p.requires_grad)):
+            kept = p.clone()
+            p.copy_(mean)
+            mean.copy_(kept)
+
+
+class Trainer:
+    """The model, its data and the loop."""
+
+    def __init__(self, arguments):
+        self.arguments = arguments
+        pipe = PulsePipeline.from_pretrained(arguments.base)
+        self.geometry = SheetGeometry(*arguments.sheet[:3], size=tuple(arguments.sheet[3:]))
+        self.appearance_size = tuple(arguments.appearance)
+        self.vae = pipe.vae.requires_grad_(False).eval()
+        self.prompt_embeds = pipe.encode_task_prompt().float()
+        if arguments.random_base:
+            torch.manual_seed(arguments.seed)
+            pipe.transformer = type(pipe.transformer).from_config(pipe.transformer.config)
+        torch.manual_seed(arguments.seed)
+        config = LoraConfig(
+            r=arguments.rank,
+            lora_alpha=arguments.alpha,
+            target_modules=TARGETS,
+            init_lora_weights="gaussian",
+        )
+        self.model = get_peft_model(pipe.transformer, config)
+        if arguments.full:
+            self.model.requires_grad_(True)
+        self.average = Average(self.model)
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            trained, lr=arguments.lr, betas=(0.9, 0.99), weight_decay=0.0
+        )
+        size = token_size(self.vae)
+        width, height = self.geometry.size
+        sheet = (height // size, width // size)
+        appearance = tuple(side // size for side in self.appearance_size)
+        self.ids = torch.cat(
+            [
+                token_ids(*sheet, 0),
+                token_ids(*appearance, APPEARANCE_T),
+                token_ids(*sheet, MOTION_T),
+            ]
+        )
+        self.cache = Path(arguments.checkpoints) / "cache"
+
+    def batch(self, split, number):
+        first = SEEDS[split] + number * self.arguments.batch
+        seeds = range(first, first + self.arguments.batch)
+        path = self.cache / f"{split}-{number:06d}.safetensors"
+        return cached_batch(
+            path, lambda: make_batch(self.vae, self.geometry, seeds, self.appearance_size)
+        )
+
+    def clean(self, batch, start):
+        """Predicted clean tokens [B, N, C] of a batch, from the start latents."""
+        references = torch.cat([batch["appearance"], batch["motion"]], 1)
+        with torch.autocast("cpu", torch.bfloat16):
+            return predict_clean(
+                self.model, start, references, self.prompt_embeds, self.ids
+            ).float()
+
+    def loss(self, batch, rng):
+        """Total loss and its parts as a dict of floats."""
+        start = torch.zeros_like(batch["target"])
+        if torch.rand((), generator=rng) < NOISY_SHARE:
+            start = self.arguments.noise_scale * torch.randn(start.shape, generator=rng)
+        clean = self.clean(batch, start)
+        latent = F.mse_loss(clean, batch["target"])
+        rows = max(1, round(PHASOR_SHARE * len(clean)))
+        with torch.autocast("cpu", torch.bfloat16):
+            drawn = drawn_field(self.vae, clean[:rows], self.geometry)
+        truth = compressed(torch.view_as_complex(batch["field"][:rows]))
+        phasor, trace = phasor_losses(drawn, truth)
+        total = latent + PHASOR_WEIGHT * phasor + TRACE_WEIGHT * trace
+        parts = {"loss": total, "latent": latent, "phasor": phasor, "trace": trace}
+        return total, {name: float(value) for name, value in parts.items()}
+
+    @torch.no_grad()
+    def validate(self, batches):
+        """Heart-rate error on validation clips, without abstaining, and how far pulse and none part."""
+        self.average.exchange(self.model)
+        self.model.eval()
+        errors, sure, unsure = [], [], []
+        for number in range(batches):
+            batch = self.batch("validation", number)
+            clean = self.clean(batch, torch.zeros_like(batch["target"]))
+            fields = drawn_field(self.vae, clean, self.geometry).numpy()
+            amplitude = torch.view_as_complex(batch["field"]).abs().amax((1, 2, 3))
+            for field, bpm, strongest in zip(fields, batch["bpm"], amplitude):
+                rate, concentration = field_rate(field, self.geometry.samples / WINDOW)
+                if strongest > 0:
+                    errors.append(abs(rate - float(bpm)) if rate == rate else 60.0)
+                    sure.append(concentration)
+                else:
+                    unsure.append(concentration)
+        self.model.train()
+        self.average.exchange(self.model)
+        errors, sure, unsure = np.array(errors), np.array(sure), np.array(unsure)
+        above = (sure[:, None] > unsure[None]).mean() if len(unsure) else math.nan
+        return {
+            "clips": len(errors),
+            "mae_bpm": round(float(errors.mean()), 3),
+            "median_bpm": round(float(np.median(errors)), 3),
+            "within_3_bpm": round(float((errors <= 3).mean()), 4),
+            "auc_pulse_against_none": round(float(above), 4),
+        }
+
+    def run(self):
+        arguments = self.arguments
+        checkpoint = Path(arguments.checkpoints) / "adapter.pt"
+        state = {"model": Lora(self.model), "average": self.average, "optimizer": self.optimizer}
+        start = load_checkpoint(checkpoint, **state)
+        log = Log(arguments.log, arguments.seed, vars(arguments))
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        batches = arguments.clips // arguments.batch
+        bar = tqdm(range(start, arguments.steps), "adapter", arguments.steps, initial=start)
+        running = {}
+        for step in bar:
+            order = batch_order(batches, step // batches, arguments.seed)
+            rng = torch.Generator().manual_seed(arguments.seed * 10_000_000 + step)
+            total, parts = self.loss(self.batch("train", order[step % batches]), rng)
+            set_learning_rate([self.optimizer], learning_rate(step, arguments.steps, 1.0))
+            self.optimizer.zero_grad()
+            total.backward()
+            torch.nn.utils.clip_grad_norm_(trained, 1.0)
+            self.optimizer.step()
+            self.average.update(self.model, step)
+            for name, value in parts.items():
+                running[name] = running.get(name, 0.0) + value / REPORT_EVERY
+            done = step + 1
+            if done % REPORT_EVERY == 0:
+                bar.set_postfix({name: f"{value:.3f}" for name, value in running.items()})
+                row = {name: round(value, 4) for name, value in running.items()}
+                log.write({"step": done, "clips": done * arguments.batch} | row)
+                running = {}
+            if done % SAVE_EVERY == 0 or done == arguments.steps:
+                save_checkpoint(checkpoint, done, **state)
+            if done % arguments.validate_every == 0 or done == arguments.steps:
+                scores = self.validate(arguments.validation_batches)
+                tqdm.write(f"step {done}: {json.dumps(scores)}")
+                log.write({"step": done, "validation": scores})
+        self.average.exchange(self.model)
+        write_adapter(
+            arguments.out,
+            self.model,
+            {
+                "geometry": self.geometry.to_dict(),
+                "appearance_size": list(self.appearance_size),
+                "noise_scale": arguments.noise_scale,
+                "min_confidence": arguments.min_confidence,
+            },
+            base_model=arguments.base,
+        )
+
+
+class Lora:
+    """The adapter's weights alone as a part of a checkpoint."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def state_dict(self):
+        return get_peft_model_state_dict(self.model)
+
+    def load_state_dict(self, state):
+        set_peft_model_state_dict(self.model, state)
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--base", default="tiny", help="folder or Hub id of the base")
+    parser.add_argument("--out", default="tiny/adapter", help="folder of the finished adapter")
+    parser.add_argument("--checkpoints", default="checkpoints/adapter", help="where to resume from")
+    parser.add_argument("--log", default="results/train-adapter.jsonl")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--clips", type=int, default=32768, help="different clips simulated")
+    parser.add_argument("--rank", type=int, default=32)
+    parser.add_argument("--alpha", type=int, default=64)
+    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--noise-scale", type=float, default=0.25, help="of an ensemble's starts")
+    parser.add_argument("--min-confidence", type=float, default=0.5)
+    parser.add_argument("--validate-every", type=int, default=500)
+    parser.add_argument("--validation-batches", type=int, default=12)
+    parser.add_argument(
+        "--sheet",
+        type=int,
+        nargs=5,
+        metavar=("BANDS", "SAMPLES", "ROWS", "WIDTH", "HEIGHT"),
+        default=(4, 96, 8, 384, 64),
+    )
+    parser.add_argument(
+        "--appearance", type=int, nargs=2, default=(64, 64), help="height width, px"
+    )
+    parser.add_argument(
+        "--random-base", action="store_true", help="ablation: untrained transformer"
+    )
+    parser.add_argument("--full", action="store_true", help="ablation: train every weight")
+    Trainer(parser.parse_args(argv)).run()
+
+
+if __name__ == "__main__":
+    main()

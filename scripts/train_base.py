@@ -1,0 +1,239 @@
+"""Pre-trains the miniature base from scratch on procedural pictures; no picture holds a pulse.
+
+First the VAE, then the transformer as an image-to-image flow model with reference pictures. Stops
+at any time; the same command goes on where it stopped.
+"""
+
+import argparse
+import math
+import sys
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from pipeline_pulse import (
+    APPEARANCE_T,
+    MOTION_T,
+    PROMPT,
+    PulsePipeline,
+    decode_tokens,
+    encode_images,
+    predict_clean,
+    predict_velocity,
+    token_ids,
+    token_size,
+)
+from rppg import miniature
+from rppg.pictures import TASKS, examples, pictures
+from rppg.training import (
+    Log,
+    learning_rate,
+    load_checkpoint,
+    save_checkpoint,
+    set_learning_rate,
+)
+
+SIZES = ((64, 384), (64, 384), (128, 192), (192, 128))
+"""Heights and widths of the training pictures in px: half of them wide strips."""
+THUMBNAIL = (64, 64)
+TEXT_TOKENS = 24
+REPORT_EVERY, SAVE_EVERY = 50, 200
+
+
+def step_rng(seed, stage, step):
+    """One generator a step, so that a resumed run sees what an uninterrupted one would."""
+    return torch.Generator().manual_seed((seed * 10 + stage) * 10_000_000 + step)
+
+
+def pick_size(rng):
+    return SIZES[int(torch.randint(0, len(SIZES), (), generator=rng))]
+
+
+def vae_loss(vae, picture):
+    """Reconstruction error, weighed so that pictures of low contrast count; a trace of KL."""
+    posterior = vae.encode(picture).latent_dist
+    restored = vae.decode(posterior.sample()).sample
+    weight = 1 / (picture.std((1, 2, 3), keepdim=True) + 0.1)
+    error = (restored - picture) * weight
+    return (error.abs() + error**2).mean() + 1e-6 * posterior.kl().mean()
+
+
+def train_vae(vae, arguments, log, checkpoint):
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=3e-3, betas=(0.9, 0.99), weight_decay=0.01)
+    start = load_checkpoint(checkpoint, vae=vae, optimizer=optimizer)
+    bar = tqdm(range(start, arguments.vae_steps), "VAE", arguments.vae_steps, initial=start)
+    running = 0.0
+    for step in bar:
+        rng = step_rng(arguments.seed, 1, step)
+        torch.manual_seed(step)
+        picture = pictures(rng, 8, *pick_size(rng)) * 2 - 1
+        set_learning_rate([optimizer], learning_rate(step, arguments.vae_steps, 1.0))
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = vae_loss(vae, picture)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        optimizer.step()
+        running += loss.item() / REPORT_EVERY
+        if (step + 1) % REPORT_EVERY == 0:
+            bar.set_postfix(loss=f"{running:.3f}")
+            log.write({"stage": "vae", "step": step + 1, "loss": round(running, 4)})
+            running = 0.0
+        if (step + 1) % SAVE_EVERY == 0 or step + 1 == arguments.vae_steps:
+            save_checkpoint(checkpoint, step + 1, vae=vae, optimizer=optimizer)
+
+
+@torch.no_grad()
+def measure_latents(vae, seed):
+    """Sets the VAE's batch-norm statistics from 512 procedural pictures."""
+    sums = 0
+    for step in range(32):
+        rng = step_rng(seed, 2, step)
+        picture = pictures(rng, 16, *pick_size(rng)) * 2 - 1
+        latents = vae.encode(picture).latent_dist.mode()
+        patches = F.pixel_unshuffle(latents, 2).transpose(0, 1).flatten(1).double()
+        sums = sums + torch.stack([patches.mean(1), (patches**2).mean(1)]) / 32
+    vae.bn.running_mean.copy_(sums[0])
+    vae.bn.running_var.copy_(sums[1] - sums[0] ** 2)
+
+
+def prompt_features(parts, prompts):
+    """{prompt: [TEXT_TOKENS, joint width]} from the frozen text encoder."""
+    with torch.no_grad():
+        rows = PulsePipeline._get_qwen3_prompt_embeds(
+            parts["text_encoder"], parts["tokenizer"], prompts, max_sequence_length=TEXT_TOKENS
+        )
+    return dict(zip(prompts, rows))
+
+
+def flow_batch(parts, features, rng, count):
+    """One batch of picture-to-picture tasks, in tokens.
+
+    Returns:
+        (clean [B, N, C] tokens of the target, the other arguments of ``predict_velocity`` by name,
+        target pictures [B, 3, H, W] in [0, 1]).
+    """
+    height, width = pick_size(rng)
+    prompts, thumbnail, source, target = examples(rng, count, height, width, THUMBNAIL)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        reference, clean, small = (
+            encode_images(parts["vae"], picture * 2 - 1).float()
+            for picture in (source, target, thumbnail)
+        )
+    size = token_size(parts["vae"])
+    ids = [
+        token_ids(h // size, w // size, t)
+        for (h, w), t in (
+            ((height, width), 0),
+            (THUMBNAIL, APPEARANCE_T),
+            ((height, width), MOTION_T),
+        )
+    ]
+    inputs = {
+        "references": torch.cat([small, reference], 1),
+        "prompt_embeds": torch.stack([features[prompt] for prompt in prompts]),
+        "image_ids": torch.cat(ids),
+    }
+    return clean, inputs, target
+
+
+def noised(clean, rng):
+    """(sigma [B], noisy latents, velocity target) of a batch of clean tokens [B, N, C].
+
+    Three quarters of the rows start from zeros at sigma = 1, where one step is the whole answer;
+    the others are ordinary flow matching with logit-normal sigma.
+    """
+    rows = (len(clean), 1, 1)
+    one_step = (torch.rand(rows, generator=rng) < 0.75).float()
+    sigma = torch.sigmoid(torch.randn(rows, generator=rng))
+    sigma = torch.lerp(sigma, torch.ones_like(sigma), one_step)
+    noise = torch.randn(clean.shape, generator=rng) * (1 - one_step)
+    return sigma.flatten(), (1 - sigma) * clean + sigma * noise, noise - clean
+
+
+def train_transformer(parts, arguments, log, checkpoint):
+    transformer = parts["transformer"]
+    blocks = [*transformer.transformer_blocks, *transformer.single_transformer_blocks]
+    matrices = [p for block in blocks for p in block.parameters() if p.ndim == 2]
+    inside = {id(p) for p in matrices}
+    others = [p for p in transformer.parameters() if id(p) not in inside]
+    optimizers = {
+        "muon": torch.optim.Muon(
+            matrices, lr=2e-3, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"
+        ),
+        "adamw": torch.optim.AdamW(others, lr=2e-3, betas=(0.9, 0.99), weight_decay=0.01),
+    }
+    start = load_checkpoint(checkpoint, transformer=transformer, **optimizers)
+    features = prompt_features(parts, list(TASKS))
+    bar = tqdm(range(start, arguments.steps), "transformer", arguments.steps, initial=start)
+    running = 0.0
+    for step in bar:
+        rng = step_rng(arguments.seed, 3, step)
+        clean, inputs, _ = flow_batch(parts, features, rng, arguments.batch)
+        sigma, noisy, target = noised(clean, rng)
+        set_learning_rate(optimizers.values(), learning_rate(step, arguments.steps, 1.0))
+        with torch.autocast("cpu", torch.bfloat16):
+            predicted = predict_velocity(transformer, noisy, sigma=sigma, **inputs)
+        loss = F.mse_loss(predicted.float(), target)
+        for optimizer in optimizers.values():
+            optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(transformer.parameters(), 1.0)
+        for optimizer in optimizers.values():
+            optimizer.step()
+        running += loss.item() / REPORT_EVERY
+        if (step + 1) % REPORT_EVERY == 0:
+            bar.set_postfix(loss=f"{running:.3f}")
+            log.write({"stage": "transformer", "step": step + 1, "loss": round(running, 4)})
+            running = 0.0
+        if (step + 1) % SAVE_EVERY == 0 or step + 1 == arguments.steps:
+            save_checkpoint(checkpoint, step + 1, transformer=transformer, **optimizers)
+
+
+@torch.no_grad()
+def validate(parts, seed):
+    """PSNR in dB over fresh one-step examples: of the VAE, the whole, and the source."""
+    features = prompt_features(parts, list(TASKS))
+    sums = {"vae": 0.0, "one step": 0.0, "the source itself": 0.0}
+    batches = 16
+    for step in range(batches):
+        clean, inputs, picture = flow_batch(parts, features, step_rng(seed, 4, step), 16)
+        source = inputs["references"][:, -clean.shape[1] :]
+        drawn_clean = predict_clean(parts["transformer"], torch.zeros_like(clean), **inputs)
+        height, width = picture.shape[2:]
+        for name, tokens in zip(sums, (clean, drawn_clean, source)):
+            drawn = decode_tokens(parts["vae"], tokens, height, width)
+            sums[name] += F.mse_loss(drawn.clamp(-1, 1) / 2 + 0.5, picture).item() / batches
+    return {name: round(-10 * math.log10(error), 2) for name, error in sums.items()}
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", default="tiny", help="folder of the finished base (default: tiny)")
+    parser.add_argument("--checkpoints", default="checkpoints/base", help="where to resume from")
+    parser.add_argument("--log", default="results/train-base.jsonl")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--vae-steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=2000, help="steps of the transformer")
+    parser.add_argument("--batch", type=int, default=16)
+    arguments = parser.parse_args(argv)
+
+    parts = miniature.components([*TASKS, PROMPT], arguments.seed)
+    log = Log(arguments.log, arguments.seed, vars(arguments))
+    folder = Path(arguments.checkpoints)
+    train_vae(parts["vae"], arguments, log, folder / "vae.pt")
+    parts["vae"].requires_grad_(False).eval()
+    measure_latents(parts["vae"], arguments.seed)
+    train_transformer(parts, arguments, log, folder / "transformer.pt")
+    parts["transformer"].eval()
+    scores = validate(parts, arguments.seed)
+    log.write({"stage": "validation", "psnr_db": scores})
+    print("PSNR in dB:", scores)
+    PulsePipeline(**parts).save_pretrained(arguments.out)
+
+
+if __name__ == "__main__":
+    main()
