@@ -51,7 +51,7 @@ def spectrum(trace, sampling_rate, taper="hann"):
     return np.fft.rfftfreq(size, 1 / sampling_rate), power
 
 
-def fft_rate(trace, sampling_rate, band=BAND, taper="hann"):
+def fft_rate(trace, sampling_rate, band=BAND, taper=None):
     """Heart rate at the highest peak of the spectrum, interpolated between its bins.
 
     The spectrum is zero-padded to 0.24 bpm and a parabola is put through the logarithm of the
@@ -62,7 +62,9 @@ def fft_rate(trace, sampling_rate, band=BAND, taper="hann"):
         trace: [samples] real or complex.
         sampling_rate: Hz.
         band: (lowest, highest) heart rate in Hz.
-        taper: see :func:`spectrum`.
+        taper: see :func:`spectrum`; by default Hann for a real trace and none (boxcar) for a
+            complex one, which has no image at negative frequencies to leak and whose ends then
+            count as much as its middle: on phases of hearts that wander the error is half.
 
     Returns:
         bpm, NaN where the band holds no peak (a flat trace, or fewer than 3 samples).
@@ -71,6 +73,7 @@ def fft_rate(trace, sampling_rate, band=BAND, taper="hann"):
         return np.nan
     trace = np.asarray(trace)
     moving = trace - trace.mean() if np.iscomplexobj(trace) else trace  # 0 Hz has side lobes
+    taper = taper or ("boxcar" if np.iscomplexobj(trace) else "hann")
     frequencies, power = spectrum(moving, sampling_rate, taper)
     inner = power[1:-1]
     is_peak = (inner > power[:-2]) & (inner >= power[2:]) & (inner > _negligible(trace))
@@ -91,9 +94,9 @@ def _negligible(trace):
 def lock_in(trace, sampling_rate, rate):
     """Analytic fundamental of a trace near a known rate, by lock-in detection.
 
-    The trace is turned back by exp(-i 2 pi rate t) and averaged under a Gaussian of half a beat
-    (standard deviation), normalised at the ends; drifts and harmonics are damped 140-fold, the
-    rate may vary by about a fifth around ``rate``.
+    The trace is turned back by exp(-i 2 pi rate t) and averaged under a Gaussian of one beat
+    (standard deviation), normalised at the ends, which leaves nothing of harmonics and slow
+    drifts; where the rate wanders by a fifth around ``rate`` half the amplitude is left.
 
     Args:
         trace: [samples] real or complex.
@@ -106,9 +109,9 @@ def lock_in(trace, sampling_rate, rate):
     trace = np.asarray(trace)
     times = np.arange(len(trace)) / sampling_rate
     carrier = np.exp(2j * np.pi * rate / 60 * times)
-    reach = int(np.ceil(3.5 * 0.5 * 60 / rate * sampling_rate))
+    reach = int(np.ceil(3.5 * 60 / rate * sampling_rate))
     offsets = np.arange(-reach, reach + 1) / sampling_rate
-    kernel = np.exp(-0.5 * (offsets / (0.5 * 60 / rate)) ** 2)
+    kernel = np.exp(-0.5 * (offsets * rate / 60) ** 2)
     if np.isrealobj(trace):
         trace = 2 * signal.detrend(trace.astype(float))
     smooth = np.convolve(trace / carrier, kernel)[reach : reach + len(trace)]
@@ -120,8 +123,7 @@ def phase_slope_rate(trace, sampling_rate, band=BAND):
     """Heart rate as the slope of the unwrapped phase of the fundamental.
 
     A straight line is put through the phase of :func:`lock_in` (at the spectral peak), weighted
-    by amplitude squared (the precision of a phase in noise) and by a Hann taper, which keeps the
-    half-seen beats at the ends from tilting it.
+    by amplitude squared, the precision of a phase in noise.
 
     Args:
         trace: [samples] real or complex.
@@ -135,10 +137,15 @@ def phase_slope_rate(trace, sampling_rate, band=BAND):
     if np.isnan(rate):
         return np.nan
     times = np.arange(len(trace)) / sampling_rate
-    phasor = lock_in(trace, sampling_rate, rate) * np.exp(-2j * np.pi * rate / 60 * times)
-    weights = np.abs(phasor) ** 2 * np.hanning(len(trace))
-    slope, _ = np.polyfit(times, np.unwrap(np.angle(phasor)), 1, w=np.sqrt(weights))
-    return rate + 60 * slope / (2 * np.pi)
+    phasor, residual = _residual_phase(trace, sampling_rate, rate)
+    return rate + 60 / (2 * np.pi) * np.polyfit(times, residual, 1, w=np.abs(phasor))[0]
+
+
+def _residual_phase(trace, sampling_rate, rate):
+    """(lock-in phasor [samples], its unwrapped phase less that of an even pulse at ``rate``)."""
+    phasor = lock_in(trace, sampling_rate, rate)
+    even = 2 * np.pi * rate / 60 * np.arange(len(trace)) / sampling_rate
+    return phasor, np.unwrap(np.angle(phasor * np.exp(-1j * even)))
 
 
 def beat_times(trace, sampling_rate, band=BAND):
@@ -215,6 +222,64 @@ def instantaneous_rate(trace, sampling_rate, span=6.0, band=BAND):
     return np.interp(np.arange(len(trace)), starts + (length - 1) / 2, rates)
 
 
+def mean_rate(trace, sampling_rate, span=10.0, band=BAND):
+    """Mean heart rate of a trace of any length: cycles over time.
+
+    A heart's rate wanders even in 8 s, and the highest line of a spectrum is where it dwelt
+    longest. So the phase of :func:`lock_in` is followed from the first second to the last: on the
+    rendered hearts of rppg/synthetic (8 s) the error is 0.3 bpm against 0.4 of :func:`fft_rate`
+    and 0.7 of the same with a Hann taper, with noise as strong as the pulse 0.5, 0.6 and 1.0.
+
+    A trace longer than ``span`` is read span by span, every two seconds, and averaged, weighted
+    by the square of the spectral concentration; spans further than a quarter from the weighted
+    median are left out. On 21 finger recordings of 68-112 s (Welltory PPG data set, Sensors 2021,
+    21, 6798) the mean error against the chest strap is 0.7 bpm, that of one line of the whole
+    trace 3.5.
+
+    Args:
+        trace: [samples] real or complex.
+        sampling_rate: Hz.
+        span: s.
+        band: (lowest, highest) heart rate in Hz.
+
+    Returns:
+        bpm, NaN where no span has a peak.
+    """
+    length = round(span * sampling_rate)
+    if len(trace) <= length:
+        return _cycles_over_time(trace, sampling_rate, band)
+    hop = max(1, round(2 * sampling_rate))
+    starts = np.unique(np.append(np.arange(0, len(trace) - length, hop), len(trace) - length))
+    spans = [trace[start : start + length] for start in starts]
+    rates = np.array([_cycles_over_time(part, sampling_rate, band) for part in spans])
+    found = np.isfinite(rates)
+    if not found.any():
+        return np.nan
+    concentrations = [spectral_concentration(part, sampling_rate, band) for part in spans]
+    rates, weights = rates[found], np.array(concentrations)[found] ** 2
+    order = np.argsort(rates)
+    share = np.cumsum(weights[order]) / weights.sum()
+    median = rates[order][np.searchsorted(share, 0.5)]
+    near = np.abs(rates / median - 1) <= 0.25
+    return float(np.average(rates[near], weights=weights[near]))
+
+
+def _cycles_over_time(trace, sampling_rate, band):
+    """bpm from the phase travelled between the first and the last second of a short trace.
+
+    More than a cycle away from the spectral line the phase has slipped; then the line stands.
+    """
+    rate = fft_rate(trace, sampling_rate, band)
+    ends = max(1, round(sampling_rate))
+    if np.isnan(rate) or len(trace) < 3 * ends:
+        return rate
+    _, residual = _residual_phase(trace, sampling_rate, rate)
+    travelled = residual[-ends:].mean() - residual[:ends].mean()
+    if abs(travelled) > 2 * np.pi:
+        return rate
+    return rate + 60 / (2 * np.pi) * travelled * sampling_rate / (len(trace) - ends)
+
+
 def snr(trace, sampling_rate, rate):
     """Signal-to-noise ratio of a BVP whose rate is known.
 
@@ -245,7 +310,7 @@ def spectral_concentration(trace, sampling_rate, band=BAND):
 
     The line is the main lobe of the Hann taper, 2 / duration to each side. For a complex trace
     the share is of all its power, standing still or turning backwards included (white noise of
-    8 s at 12 Hz: 0.08 in the median, an even phase ramp: 1); for a real one of the power in the
+    8 s at 12 Hz: 0.06 in the median, an even phase ramp: 1); for a real one of the power in the
     band.
 
     Args:
@@ -339,8 +404,8 @@ def pulse_from_field(field, sampling_rate, confidence_weights=None):
     however bright, and dark ones by their brightness. The choice looks at amplitudes alone, never
     at a spectral line, so that it cannot make a line out of noise. On synthetic fields with
     noisy, dark and coherently wrong cells it beat the plain mean wherever brightness was
-    misleading (noise four times the pulse, differing twofold from cell to cell: 86 % of rates
-    within 3 bpm against 55 %), and weights by coherence or by each cell's own line lost to it as
+    misleading (noise four times the pulse, differing twofold from cell to cell: 95 % of rates
+    within 3 bpm against 63 %), and weights by coherence or by each cell's own line lost to it as
     soon as a block of cells agreed on another rate.
 
     Args:
@@ -377,10 +442,11 @@ def field_rate(field, sampling_rate, confidence_weights=None, band=BAND):
         band: (lowest, highest) heart rate in Hz.
 
     Returns:
-        (bpm, NaN without a peak, spectral concentration 0...1).
+        (bpm by :func:`mean_rate`, NaN without a peak, spectral concentration 0...1).
     """
     trace, _ = pulse_from_field(field, sampling_rate, confidence_weights)
-    return fft_rate(trace, sampling_rate, band), spectral_concentration(trace, sampling_rate, band)
+    rate = mean_rate(trace, sampling_rate, band=band)
+    return rate, spectral_concentration(trace, sampling_rate, band)
 
 
 def stitch(traces, starts, sampling_rate, confidences=None):

@@ -23,8 +23,8 @@ def write_adapter(folder, peft_model, pulse_config, base_model=None):
 
     The weights carry PEFT's names. The header carries ``lora_adapter_metadata`` (the LoRA
     config, which diffusers reads alpha from) and ``pulse_config`` (what the pipeline must know of
-    the adapter), so that ``pipe.load_lora_weights(folder, weight_name="adapter_model.safetensors")``
-    and ``PeftModel.from_pretrained(transformer, folder)`` load the same model.
+    the adapter), so that ``pipe.load_lora_weights(folder, weight_name=path.name)`` and
+    ``PeftModel.from_pretrained(transformer, folder)`` load the same model.
 
     Args:
         folder: created where missing; nothing else in it is touched.

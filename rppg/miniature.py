@@ -3,7 +3,10 @@
 What a base is made of lives here; how it is trained is scripts/train_base.py.
 """
 
+import math
+
 import torch
+import torch.nn.functional as F
 from diffusers import AutoencoderKLFlux2, FlowMatchEulerDiscreteScheduler, Flux2Transformer2DModel
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import Qwen2TokenizerFast, Qwen3Config, Qwen3ForCausalLM
@@ -55,7 +58,7 @@ def components(prompts, seed):
     """
     torch.manual_seed(seed)
     vae = AutoencoderKLFlux2(
-        block_out_channels=(16, 32, 48, 64),
+        block_out_channels=(16, 48, 64, 64),
         decoder_block_out_channels=(8, 16, 32, 64),
         layers_per_block=1,
         latent_channels=LATENT_CHANNELS,
@@ -98,3 +101,101 @@ def components(prompts, seed):
         "tokenizer": words,
         "transformer": transformer,
     }
+
+
+# ------------------------------------------------------------------------- the VAE's initial values
+
+PATCH = 8  # px, the VAE's down-sampling
+
+
+def patch_basis(batches):
+    """Principal components of pictures' 8 x 8 patches, [LATENT_CHANNELS, 3, 8, 8].
+
+    Args:
+        batches: iterable of [B, 3, H, W] pictures in [-1, 1]. Every patch is weighed by the
+            inverse of its contrast, so that faint detail counts as much as bold.
+    """
+    moments = 0
+    for pictures in batches:
+        patches = F.unfold(pictures, PATCH, stride=PATCH).transpose(1, 2).flatten(0, 1).double()
+        patches = patches / (patches.std(1, keepdim=True) + 0.3)
+        moments = moments + patches.T @ patches
+    _, vectors = torch.linalg.eigh(moments)
+    basis = vectors.flip(1)[:, :LATENT_CHANNELS].T.float() / math.sqrt(PATCH)
+    return basis.unflatten(1, (3, PATCH, PATCH))
+
+
+def _pass_on(conv, channels):
+    """The identity on the first ``channels`` channels."""
+    torch.nn.init.zeros_(conv.weight)
+    torch.nn.init.zeros_(conv.bias)
+    middle = conv.weight.shape[-1] // 2
+    for channel in range(channels):
+        conv.weight[channel, channel, middle, middle] = 1
+
+
+def _silence(*modules):
+    """Zero weight and bias of the last layer of each residual branch."""
+    for module in modules:
+        torch.nn.init.zeros_(module.weight)
+        torch.nn.init.zeros_(module.bias)
+
+
+@torch.no_grad()
+def make_encoder_linear(vae, basis, offset=3.0, spread=0.36):
+    """Sets the encoder's weights so that its latents are exactly the patches' coefficients.
+
+    A small convolutional encoder learns slowly, and its group norms wash out the faint contrasts
+    that a motion sheet is made of. Here the strided convolutions regroup 8 x 8 pixels into channels
+    and project them onto ``basis``, twice, with opposite signs around a constant offset: the
+    group norm then divides by a number that hardly depends on the picture, and
+    silu(x) - silu(-x) = x undoes the activation.
+
+    Args:
+        vae: AutoencoderKLFlux2 with at least 12, 48 and 2 LATENT_CHANNELS channels in its first
+            three blocks.
+        basis: [LATENT_CHANNELS, 3, 8, 8].
+        offset: of the paired channels.
+        spread: standard deviation of a coefficient, for the norm's divisor.
+    """
+    encoder = vae.encoder
+    blocks = encoder.down_blocks
+    resnets = [r for block in blocks for r in block.resnets] + list(encoder.mid_block.resnets)
+    _silence(*(r.conv2 for r in resnets), *(a.to_out[0] for a in encoder.mid_block.attentions))
+    _pass_on(encoder.conv_in, 3)
+    for block, channels in zip(blocks, (3, 12, 48, 2 * LATENT_CHANNELS)):
+        for resnet in block.resnets:
+            if resnet.conv_shortcut is not None:
+                _pass_on(resnet.conv_shortcut, channels)
+    regroup, regroup_again, project = (block.downsamplers[0].conv for block in blocks[:3])
+    _silence(regroup, regroup_again, project)
+    for conv, channels in ((regroup, 3), (regroup_again, 12)):
+        for channel in range(channels):
+            for place in range(4):
+                conv.weight[4 * channel + place, channel, place // 2, place % 2] = 1
+    # Channel (colour, y0, x0, y1, x1) at pixel (y2, x2) of the quarter picture holds the pixel
+    # (4 y2 + 2 y1 + y0, 4 x2 + 2 x1 + x0) of the patch.
+    weight = basis.reshape(-1, 3, 2, 2, 2, 2, 2, 2).permute(0, 1, 4, 7, 3, 6, 2, 5).flatten(1, 5)
+    project.weight[0::2, :48, :2, :2] = weight
+    project.weight[1::2, :48, :2, :2] = -weight
+    project.bias[0::2], project.bias[1::2] = offset, -offset
+    _silence(encoder.conv_out)
+    divisor = math.sqrt(offset**2 + spread**2)
+    for k in range(LATENT_CHANNELS):
+        encoder.conv_out.weight[k, 2 * k, 1, 1] = divisor
+        encoder.conv_out.weight[k, 2 * k + 1, 1, 1] = -divisor
+    encoder.conv_out.bias[:LATENT_CHANNELS] = -offset
+    encoder.conv_out.bias[LATENT_CHANNELS:] = -12  # log variance: all but no noise
+    _pass_on(vae.quant_conv, 2 * LATENT_CHANNELS)
+
+
+@torch.no_grad()
+def ease_decoder(vae):
+    """Residual branches start silent, with constant offsets that keep contrast through the norms."""
+    decoder = vae.decoder
+    resnets = [r for block in decoder.up_blocks for r in block.resnets]
+    resnets += list(decoder.mid_block.resnets)
+    _silence(*(r.conv2 for r in resnets), *(a.to_out[0] for a in decoder.mid_block.attentions))
+    for resnet in resnets:
+        resnet.conv2.bias[0::2], resnet.conv2.bias[1::2] = 0.5, -0.5
+    _pass_on(vae.post_quant_conv, LATENT_CHANNELS)

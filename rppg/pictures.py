@@ -35,7 +35,7 @@ def clouds(rng, count, height, width):
     fx = torch.fft.rfftfreq(width)[None, None] * height
     stretch = torch.exp(_uniform(rng, (count, 1, 1), -1.5, 1.5))
     radius = (1 + (fy * stretch) ** 2 + (fx / stretch) ** 2).sqrt()
-    gain = radius ** -_uniform(rng, (count, 1, 1), 0.3, 2.2)
+    gain = radius ** -_uniform(rng, (count, 1, 1), 0.7, 2.5)
     noise = torch.randn((count, 3, height, width // 2 + 1, 2), generator=rng)
     picture = torch.fft.irfft2(
         torch.view_as_complex(noise) * gain[:, None], s=(height, width), norm="ortho"
@@ -51,7 +51,7 @@ def gratings(rng, count, height, width):
     picture = torch.full((count, 3, height, width), 0.5)
     for _ in range(3):
         angle = _uniform(rng, (count, 1, 1), 0, 2 * math.pi)
-        period = torch.exp(_uniform(rng, (count, 1, 1), math.log(0.05), math.log(2.0)))
+        period = torch.exp(_uniform(rng, (count, 1, 1), math.log(0.08), math.log(2.0)))
         bend = torch.randn((count, 1, 1), generator=rng) * 0.3
         along = x * angle.cos() + y * angle.sin()
         turns = along / period + bend * (along - 1) ** 2 + _uniform(rng, (count, 1, 1))
@@ -65,7 +65,7 @@ def gratings(rng, count, height, width):
 
 def mosaics(rng, count, height, width):
     """Random colours on blocks; one block shape a call, heights and widths of 1 to 32 pixels."""
-    heights, widths = (1, 2, 4, 8, 8, 16, 16, 32), (1, 1, 2, 2, 4, 8, 16, 32)
+    heights, widths = (2, 4, 4, 8, 8, 16, 16, 32), (1, 2, 2, 4, 4, 8, 16, 32)
     block_height = heights[int(torch.randint(0, 8, (), generator=rng))]
     block_width = widths[int(torch.randint(0, 8, (), generator=rng))]
     rows, columns = -(-height // block_height), -(-width // block_width)
@@ -143,12 +143,12 @@ def pictures(rng, count, height, width):
     blend = torch.where(how < 0.3, mask, torch.where(how < 0.6, chosen, torch.zeros_like(mask)))
     picture = torch.lerp(first, second, blend)
     mean = picture.mean((2, 3), keepdim=True)
-    contrast = torch.exp(_uniform(rng, (count, 1, 1, 1), math.log(0.08), math.log(1.5)))
+    contrast = torch.exp(_uniform(rng, (count, 1, 1, 1), math.log(0.1), math.log(1.5)))
     keep = torch.rand((count, 1, 1, 1), generator=rng) < 0.5
     contrast = torch.where(keep, torch.ones_like(contrast), contrast)
     shift = torch.where(keep, torch.zeros(1), torch.randn((count, 3, 1, 1), generator=rng) * 0.1)
     picture = mean + shift + (picture - mean) * contrast
-    noise = torch.exp(_uniform(rng, (count, 1, 1, 1), math.log(0.002), math.log(0.1)))
+    noise = torch.exp(_uniform(rng, (count, 1, 1, 1), math.log(0.002), math.log(0.05)))
     noise = noise * (torch.rand((count, 1, 1, 1), generator=rng) < 0.3)
     return (picture + noise * torch.randn(picture.shape, generator=rng)).clamp(0, 1)
 

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import torch
 
-SPLITS = {"train": 0, "validation": 10_000_000, "test": 20_000_000}
+SEEDS = {"train": 0, "validation": 10_000_000, "test": 20_000_000}
 """First seed of each split; a split holds 10,000,000 seeds."""
 
 TAKES = 4
@@ -23,11 +23,11 @@ def split_seeds(split, count, start=0):
     Raises:
         ValueError: if the split is unknown or holds fewer seeds.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+    if split not in SEEDS:
+        raise ValueError(f"split must be one of {', '.join(SEEDS)}, got {split!r}")
     if not 0 <= start <= start + count <= 10_000_000:
         raise ValueError(f"a split holds 10,000,000 seeds, asked for {start} to {start + count}")
-    return range(SPLITS[split] + start, SPLITS[split] + start + count)
+    return range(SEEDS[split] + start, SEEDS[split] + start + count)
 
 
 def subject_of(seed):

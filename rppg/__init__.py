@@ -1,0 +1,1 @@
+"""The toolbox behind the scripts: synthetic clips, baselines, metrics, training."""

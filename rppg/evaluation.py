@@ -1,0 +1,360 @@
+"""One protocol for every method: recordings in, rows out, rows summed up into figures.
+
+A row is one recording measured by one method. Nothing is rendered, drawn or printed here.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+import heart_rate
+from clip_encoder import ClipError, read_frames
+from rppg import baselines, metrics
+
+VIDEO_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".webm"}
+
+SHORTEST = 4.5
+"""s between the first and the last frame below which classical methods measure nothing."""
+
+PULSE = "pulse"
+"""Name of the pipeline among the methods; the others are keys of baselines.METHODS."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A clip on disk with what is known of it.
+
+    Attributes:
+        name: unique in its data set.
+        path: video file.
+        subject: label; recordings of one subject are resampled together.
+        bpm: mean reference heart rate of the whole clip, NaN where unknown, 0 where the clip is
+            known to hold no pulse.
+        mask: picture file whose bright pixels are skin; None = the whole picture.
+        bvp, bvp_times: [n] reference pulse and its own clock in s; empty where unknown.
+        strata: what the figures can be split by.
+    """
+
+    name: str
+    path: Path
+    subject: str
+    bpm: float = np.nan
+    mask: Path | None = None
+    bvp: np.ndarray = field(default_factory=lambda: np.empty(0))
+    bvp_times: np.ndarray = field(default_factory=lambda: np.empty(0))
+    strata: dict = field(default_factory=dict)
+
+
+def synthetic_recordings(folder):
+    """Recordings of a folder that scripts/synthesize.py filled, in the order of their names.
+
+    Raises:
+        ClipError: if it holds none.
+    """
+    recordings = []
+    for truth_path in sorted(Path(folder).glob("*.json")):
+        truth = json.loads(truth_path.read_text())
+        recordings.append(
+            Recording(
+                name=truth_path.stem,
+                path=truth_path.with_suffix(".mp4"),
+                subject=str(truth["subject"]),
+                bpm=truth["bpm"],
+                mask=truth_path.with_suffix(".png"),
+                bvp=np.array(truth["bvp"]),
+                bvp_times=np.array(truth["times"]),
+                strata=truth["strata"],
+            )
+        )
+    if not recordings:
+        raise ClipError(f"no clips with ground truth in {folder}")
+    return recordings
+
+
+def video_recordings(folder):
+    """Recordings of a folder of videos of which nothing is known, searched in depth.
+
+    Raises:
+        ClipError: if it holds none.
+    """
+    paths = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES)
+    if not paths:
+        raise ClipError(f"no videos in {folder}")
+    names = [str(path.relative_to(folder).with_suffix("")) for path in paths]
+    return [Recording(name, path, name) for name, path in zip(names, paths, strict=True)]
+
+
+def skin_trace(recording):
+    """(rgb [samples, 3], sampling rate in Hz): mean colour of the skin on an even clock.
+
+    Pixels count that are skin for more than half of the clip. The clock is as fast as the median
+    frame; straight lines between the frames' own time stamps.
+    """
+    skin, times, colours = None, [], []
+    for time, picture in read_frames(recording.path):
+        if skin is None:
+            skin = _skin(recording.mask, picture.shape[:2])
+        times.append(time)
+        colours.append(picture[skin].mean(axis=0, dtype=float))
+    if len(times) < 2 or times[-1] < SHORTEST:
+        raise ClipError(f"{recording.path}: shorter than {SHORTEST:g} s")
+    sampling_rate = 1 / np.median(np.diff(times))
+    even = np.arange(times[0], times[-1] + 1e-9, 1 / sampling_rate)
+    colours = [np.interp(even, times, channel) for channel in np.transpose(colours)]
+    return np.stack(colours, axis=1), float(sampling_rate)
+
+
+def _skin(mask, shape):
+    """[H, W] bool, the bright pixels of a mask picture; all without one."""
+    if mask is None:
+        return np.ones(shape, bool)
+    with Image.open(mask) as picture:
+        skin = np.asarray(picture.convert("L").resize(shape[::-1])) > 127
+    if not skin.any():
+        raise ClipError(f"{mask} shows no skin")
+    return skin
+
+
+def _row(recording, method, bpm, confidence, answered, reason=None):
+    """Row of one recording and method (see :func:`measure_all`)."""
+    return {
+        "recording": recording.name,
+        "subject": recording.subject,
+        "method": method,
+        "bpm": float(bpm),
+        "answered": bool(answered),
+        "confidence": float(confidence),
+        "reason": reason,
+        "reference": float(recording.bpm),
+        "strata": recording.strata,
+    }
+
+
+def _trace_figures(recording, bvp, times):
+    """dict of ``snr``, ``macc`` and ``toolbox_bpm`` of a trace, where there is a reference."""
+    if not (recording.bpm > 0 and len(recording.bvp)):
+        return {}
+    sampling_rate = 1 / np.median(np.diff(times))
+    reference = np.interp(times, recording.bvp_times, recording.bvp)
+    filtered = metrics.toolbox_filter(bvp, sampling_rate)
+    return {
+        "snr": float(heart_rate.snr(bvp, sampling_rate, recording.bpm)),
+        "macc": metrics.macc(filtered, metrics.toolbox_filter(reference, sampling_rate)),
+        "toolbox_bpm": float(metrics.toolbox_fft_rate(filtered, sampling_rate)),
+    }
+
+
+def classical_rows(recording, methods):
+    """Rows of classical methods on the oracle skin of one recording, decoded once.
+
+    The rate is heart_rate.mean_rate of the trace, the confidence its spectral concentration;
+    classical methods answer always.
+    """
+    rgb, sampling_rate = skin_trace(recording)
+    times = np.arange(len(rgb)) / sampling_rate
+    rows = []
+    for method in methods:
+        bvp = baselines.METHODS[method](rgb, sampling_rate)
+        bpm = heart_rate.mean_rate(bvp, sampling_rate)
+        confidence = heart_rate.spectral_concentration(bvp, sampling_rate)
+        row = _row(recording, method, bpm, confidence, np.isfinite(bpm))
+        rows.append(row | _trace_figures(recording, bvp, times))
+    return rows
+
+
+def pulse_row(recording, pipe):
+    """Row of the pipeline at its defaults through its public call.
+
+    ``bpm`` is its answer or, where it abstains, the rate of its surest window, so that errors can
+    be told with and without abstention; ``answered`` tells which.
+    """
+    output = pipe(str(recording.path))
+    answered = np.isfinite(output.bpm)
+    surest = max(output.windows, key=lambda window: window.confidence)
+    bpm = output.bpm if answered else surest.bpm
+    row = _row(recording, PULSE, bpm, output.confidence, answered, output.reason)
+    windows = [
+        {"start": w.start, "end": w.end, "bpm": w.bpm, "confidence": w.confidence}
+        | {"crop": [float(edge) for edge in w.crop]}
+        for w in output.windows
+    ]
+    return row | {"windows": windows} | _trace_figures(recording, output.bvp, output.times)
+
+
+def fingerprint(paths, *words):
+    """Ten hexadecimal digits of the contents of files (folders: all files in them) and of words."""
+    digest = hashlib.sha256(repr(words).encode())
+    for path in map(Path, paths):
+        files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        for file in files:
+            digest.update(file.name.encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:10]
+
+
+def measure_all(recordings, methods, pipe, cache):
+    """Rows of all recordings by all methods; finished ones are read from the cache.
+
+    A row has ``recording``, ``subject``, ``method``, ``bpm`` (best guess, NaN where there is
+    none), ``answered``, ``confidence``, ``reason``, ``reference`` (bpm), ``strata``, and, where
+    the reference has a trace, ``snr`` (dB), ``macc`` and ``toolbox_bpm``. A recording that cannot
+    be measured is not answered and its ``reason`` says why.
+
+    Args:
+        recordings: list of :class:`Recording`.
+        methods: names, :data:`PULSE` or keys of baselines.METHODS.
+        pipe: function without arguments that returns the pipeline; called when it is needed.
+        cache: dict method -> JSON-lines file; rows are appended as they are computed. A method
+            must get another file as soon as anything its rows depend on changes.
+
+    Returns:
+        list of rows, in the order of recordings, then methods.
+    """
+    done = {(row["recording"], m): row for m in methods for row in _cached(cache[m])}
+    for recording in tqdm(recordings, desc="recordings", unit="clip"):
+        missing = [m for m in methods if (recording.name, m) not in done]
+        for row in _measured(recording, missing, pipe):
+            done[recording.name, row["method"]] = row
+            cache[row["method"]].parent.mkdir(parents=True, exist_ok=True)
+            with cache[row["method"]].open("a") as file:
+                file.write(json.dumps(row) + "\n")
+    return [done[recording.name, method] for recording in recordings for method in methods]
+
+
+def _measured(recording, methods, pipe):
+    """Rows of one recording by the methods, the classical ones first."""
+    classical = [method for method in methods if method != PULSE]
+    if classical:
+        try:
+            yield from classical_rows(recording, classical)
+        except ClipError as error:
+            yield from (_failure(recording, method, error) for method in classical)
+    if PULSE in methods:
+        try:
+            yield pulse_row(recording, pipe())
+        except ClipError as error:
+            yield _failure(recording, PULSE, error)
+
+
+def _failure(recording, method, error):
+    """Row of a recording that cannot be measured; its path stays out of the results."""
+    reason = str(error).replace(str(recording.path), recording.path.name)
+    return _row(recording, method, np.nan, 0.0, False, reason)
+
+
+def _cached(path):
+    """Rows of a JSON-lines file; a line cut short by an interruption is left out."""
+    if not path.exists():
+        return
+    for line in path.read_text().splitlines():
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError:
+            continue
+
+
+def summary(rows, null_rows=(), seed=0):
+    """Figures of each method.
+
+    Args:
+        rows: of recordings with a known rate.
+        null_rows: of recordings known to hold no pulse.
+        seed: of the bootstrap.
+
+    Returns:
+        dict method -> dict: ``forced`` (metrics.rate_figures of every recording's best guess, with
+        ``mae_interval``, 95 % over subjects), ``answered`` (the same of the answers alone; its
+        ``within`` counts an abstention as a miss), ``mae_at_coverage`` (of the surest quarter,
+        half, ... of all guesses), ``snr`` and ``macc`` means, ``toolbox_mae``,
+        ``null`` = {``n``, ``abstained`` 0...1} where there are null rows.
+    """
+    figures = {}
+    for method in dict.fromkeys(row["method"] for row in [*rows, *null_rows]):
+        mine = [row for row in rows if row["method"] == method]
+        null = [row for row in null_rows if row["method"] == method]
+        figures[method] = {}
+        if mine:
+            figures[method] = _accuracy(mine, seed)
+        if null:
+            abstained = 1 - np.mean([row["answered"] for row in null])
+            figures[method]["null"] = {"n": len(null), "abstained": float(abstained)}
+    return figures
+
+
+def _accuracy(rows, seed):
+    """Figures of one method's rows with a known rate (see :func:`summary`)."""
+    bpm, reference = (np.array([row[k] for row in rows], float) for k in ("bpm", "reference"))
+    subjects = np.array([row["subject"] for row in rows])
+    answers = np.where([row["answered"] for row in rows], bpm, np.nan)
+    confidences = np.array([row["confidence"] for row in rows])
+    coverage, mae, _ = metrics.coverage_against_error(bpm, reference, confidences)
+    quarters = [q for q in (0.25, 0.5, 0.75, 1.0) if q <= coverage.max(initial=0)]
+    figures = {
+        "mae_at_coverage": {str(q): float(mae[np.searchsorted(coverage, q)]) for q in quarters}
+    }
+    for name, guesses in (("forced", bpm), ("answered", answers)):
+        figures[name] = metrics.rate_figures(guesses, reference)
+        known = np.isfinite(guesses)
+        if known.any():
+            error = np.abs(guesses - reference)[known]
+            interval = metrics.bootstrap_interval(np.mean, subjects[known], error, seed=seed)
+            figures[name]["mae_interval"] = interval
+    traced = [row for row in rows if "snr" in row]
+    if traced:
+        figures |= {k: float(np.mean([row[k] for row in traced])) for k in ("snr", "macc")}
+        off = [abs(row["toolbox_bpm"] - row["reference"]) for row in traced]
+        figures["toolbox_mae"] = float(np.mean(off))
+    return figures
+
+
+def table(figures):
+    """The figures of :func:`summary` as a Markdown table, a line a method."""
+    lines = [
+        "| method | clips | MAE | RMSE | r | within 3 bpm | answered | MAE of answers "
+        "| answered within 3 bpm | SNR (dB) | no pulse: abstained |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for method, mine in figures.items():
+        cells = ["–"] * 9
+        if "forced" in mine:
+            forced, answered = mine["forced"], mine["answered"]
+            cells = [
+                f"{forced['n']}",
+                f"{forced['mae']:.2f} ± {forced['mae_se']:.2f}",
+                f"{forced['rmse']:.2f}",
+                f"{forced['pearson']:.2f}",
+                f"{forced['within']:.1%}",
+                f"{answered['coverage']:.1%}",
+                f"{answered['mae']:.2f}",
+                f"{answered['within']:.1%}",
+                f"{mine['snr']:.1f}" if "snr" in mine else "–",
+            ]
+        null = f"{mine['null']['abstained']:.1%}" if "null" in mine else "–"
+        lines.append(f"| {method} | " + " | ".join([*cells, null]) + " |")
+    return "\n".join(lines)
+
+
+def listing(rows):
+    """Rows without a known rate as a Markdown table, a line a row."""
+    lines = ["| recording | method | bpm | confidence | answered |", "|---|---|---|---|---|"]
+    for row in rows:
+        verdict = "yes" if row["answered"] else row["reason"]
+        cells = (f"{row['bpm']:.1f}", f"{row['confidence']:.2f}", verdict)
+        lines.append(" | ".join(["| " + row["recording"], row["method"], *cells]) + " |")
+    return "\n".join(lines)
+
+
+def strict(value):
+    """``value`` as JSON can hold it: NaN and infinities become None, in depth."""
+    if isinstance(value, dict):
+        return {key: strict(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [strict(item) for item in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,22 @@
+"""Synthetic clips with a known pulse: one scene description, two renderers that agree."""
+
+from .draw import SEEDS, split_seeds, subject_of
+from .fast import SyntheticBatch, simulate, simulate_batch
+from .frames import Recipe, render_frames, render_set, write_clip
+from .scene import KINDS, Scenes, draw_scenes
+
+__all__ = [
+    "KINDS",
+    "SEEDS",
+    "Recipe",
+    "Scenes",
+    "SyntheticBatch",
+    "draw_scenes",
+    "render_frames",
+    "render_set",
+    "simulate",
+    "simulate_batch",
+    "split_seeds",
+    "subject_of",
+    "write_clip",
+]

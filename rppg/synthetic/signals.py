@@ -1,0 +1,234 @@
+"""What changes in a clip, as functions of continuous time: heart, motion, light, frame clock.
+
+Every function is evaluated at any times [B, T] in seconds, so that any renderer sees the same clip.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+TAU = 2 * math.pi
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Sums of K sinusoids with a falling spectrum; amplitude, frequency, phase [B, C, K]."""
+
+    amplitude: torch.Tensor
+    frequency: torch.Tensor
+    phase: torch.Tensor
+
+    @classmethod
+    def draw(cls, draw, channels, low, high, count=5, exponent=1.0):
+        """Unit-scale drifts with frequencies from ``low`` to ``high`` Hz, spectrum 1/f^exponent."""
+        frequency = draw.log_uniform(low, high, channels, count)
+        amplitude = draw.normal(channels, count) * (low / frequency) ** exponent
+        amplitude = amplitude / amplitude.square().sum(-1, keepdim=True).sqrt().clamp(min=1e-3)
+        return cls(amplitude, frequency, draw.uniform(0, TAU, channels, count))
+
+    def at(self, times):
+        """[B, C, T]."""
+        angle = TAU * self.frequency[..., None] * times[:, None, None] + self.phase[..., None]
+        return (self.amplitude[..., None] * angle.sin()).sum(2)
+
+
+@dataclass(frozen=True)
+class Jerks:
+    """Sudden moves that are held a while and undone, each recurring; every field [B, C, K]."""
+
+    size: torch.Tensor
+    start: torch.Tensor
+    rise: torch.Tensor
+    hold: torch.Tensor
+    period: torch.Tensor
+
+    @classmethod
+    def draw(cls, draw, channels, count=3):
+        """Heavy-tailed sizes (a normal over the root of a uniform number), a few in ten seconds."""
+        tail = draw.normal(1, count) / draw.uniform(0.05, 1, 1, count).sqrt()
+        size = (tail * draw.normal(channels, count) * 0.6).clamp(-4, 4)
+        shape = (1, count)  # all channels jerk together
+        period = draw.uniform(7, 20, *shape)
+        start, rise = draw.uniform(0, 20, *shape), draw.log_uniform(0.03, 0.4, *shape)
+        return cls(size, start, rise, draw.log_uniform(0.2, 8, *shape), period)
+
+    def at(self, times):
+        """[B, C, T]."""
+        since = (times[:, None, None] - self.start[..., None]) % self.period[..., None]
+        rise = self.rise[..., None]
+        hold = torch.minimum(self.hold, 0.6 * self.period)[..., None]
+        lead = 6 * rise  # the move is over, either way, where the period wraps
+        step = ((since - lead) / rise).sigmoid() - ((since - lead - hold) / rise).sigmoid()
+        return torch.einsum("bck,bkt->bct", self.size, step[:, 0])
+
+
+@dataclass(frozen=True)
+class Rhythm:
+    """A wavering periodic movement with three harmonics that comes and goes.
+
+    frequency [B] Hz; gain and phase [B, C, 3]; waver [B, 3]: depth rad, rate Hz, phase;
+    pause [B, 3]: depth 0..1, rate Hz, phase.
+    """
+
+    frequency: torch.Tensor
+    gain: torch.Tensor
+    phase: torch.Tensor
+    waver: torch.Tensor
+    pause: torch.Tensor
+
+    @classmethod
+    def draw(cls, draw, channels, low, high):
+        """Unit-scale rhythm between ``low`` and ``high`` Hz, whose channels differ in phase."""
+        overtones = torch.stack(
+            [draw.uniform(1, 1), draw.uniform(0, 0.5), draw.uniform(0, 0.25)], -1
+        )
+        gain = draw.normal(channels, 1) * overtones[:, None]
+        waver = [draw.uniform(0, 2), draw.uniform(0.05, 0.4), draw.uniform(0, TAU)]
+        pause = [draw.uniform(0, 1), draw.uniform(0.02, 0.25), draw.uniform(0, TAU)]
+        return cls(
+            draw.log_uniform(low, high),
+            gain,
+            draw.uniform(0, TAU, channels, 3),
+            torch.stack(waver, -1),
+            torch.stack(pause, -1),
+        )
+
+    def at(self, times):
+        """[B, C, T]."""
+        depth, rate, start = (x[:, None] for x in self.waver.unbind(-1))
+        angle = TAU * self.frequency[:, None] * times + depth * (TAU * rate * times + start).sin()
+        depth, rate, start = (x[:, None] for x in self.pause.unbind(-1))
+        present = 1 - depth * (2 * (TAU * rate * times + start).sin() + 0.5).sigmoid()
+        total = 0
+        for k in range(3):
+            wave = ((k + 1) * angle[:, None] + self.phase[:, :, k, None]).sin()
+            total = total + self.gain[:, :, k, None] * wave
+        return total * present[:, None]
+
+
+@dataclass(frozen=True)
+class Heart:
+    """Cardiac phase and blood volume pulse.
+
+    The phase is TAU * rate * (t + sum_k depth_k / (TAU nu_k) * sin(TAU nu_k t + start_k)), so that
+    the instantaneous rate is rate * (1 + sum_k depth_k cos(...)): respiratory sinus arrhythmia, a
+    slow trend and jitter. The pulse is a sum of four harmonics of the phase, the first with
+    amplitude 1 and its maximum at phase 0.
+
+    rate [B] Hz; depth, nu (Hz), start [B, 8]; harmonics complex [B, 4]; breath [B] Hz;
+    breath_depth [B, 2]: of the pulse's amplitude (fraction) and baseline (in pulse amplitudes).
+    """
+
+    rate: torch.Tensor
+    depth: torch.Tensor
+    nu: torch.Tensor
+    start: torch.Tensor
+    harmonics: torch.Tensor
+    breath: torch.Tensor
+    breath_depth: torch.Tensor
+
+    @classmethod
+    def draw(cls, draw):
+        """Rates of 40 to 180 bpm, three quarters of them between 50 and 120."""
+        usual = 50 + 70 * (draw.uniform() + draw.uniform()) / 2
+        bpm = torch.where(draw.coin(0.6) > 0, usual, draw.uniform(40, 180))
+        breath = draw.uniform(0.12, 0.45)
+        others = draw.log_uniform(0.08, 1.0, 6) * 1.0
+        nu = torch.cat([draw.uniform(0.02, 0.05)[:, None], breath[:, None], others], 1)
+        depth = torch.cat(
+            [
+                draw.uniform(0, 0.15)[:, None] * draw.coin(0.5)[:, None],
+                draw.uniform(0, 0.08)[:, None],
+                draw.normal(6) * draw.log_uniform(0.001, 0.012)[:, None],
+            ],
+            1,
+        )
+        # Two wrapped Gaussians, the systolic wave and the dicrotic one; their Fourier coefficients.
+        k = torch.arange(1, 5)
+        width, late = draw.uniform(0.5, 0.9), draw.uniform(1.6, 2.6)
+        width2, height2 = draw.uniform(0.5, 1.0), draw.uniform(0.0, 0.6)
+        first = torch.exp(-((k * width[:, None]) ** 2) / 2).to(torch.complex64)
+        second = height2[:, None] * torch.exp(-((k * width2[:, None]) ** 2) / 2)
+        harmonics = first + torch.polar(second, -k * late[:, None])
+        turn = harmonics[:, :1].abs() / harmonics[:, :1]
+        harmonics = harmonics * turn**k / harmonics[:, :1].abs()
+        breath_depth = torch.stack([draw.uniform(0, 0.3), draw.uniform(0, 0.5)], -1)
+        return cls(bpm / 60, depth, nu, draw.uniform(0, TAU, 8), harmonics, breath, breath_depth)
+
+    def phase(self, times):
+        """Phase of the fundamental [B, T] in rad, unwrapped; 0 (mod TAU) is the systolic peak."""
+        times = times.double()[:, :, None]
+        wave = (TAU * self.nu[:, None] * times + self.start[:, None]).sin()
+        sway = (self.depth / (TAU * self.nu))[:, None] * wave
+        return TAU * self.rate[:, None] * (times[..., 0] + sway.sum(-1))
+
+    def bpm(self, start, end):
+        """Mean rate [B] between two times (s): cycles over time."""
+        phase = self.phase(torch.tensor([[start, end]]).expand(len(self.rate), 2))
+        return ((phase[:, 1] - phase[:, 0]) / (TAU * (end - start)) * 60).float()
+
+    def pulse(self, times):
+        """Pulse and its derivative by time (1/s), each [B, T], in amplitudes of the fundamental."""
+        phase = self.phase(times)
+        k = torch.arange(1, 5)
+        turning = torch.polar(torch.ones_like(phase)[..., None], k * phase[..., None])
+        waves = self.harmonics[:, None] * turning.to(torch.complex64)
+        breath = TAU * self.breath[:, None] * times
+        strong = 1 + self.breath_depth[:, :1] * breath.sin()
+        pulse = waves.real.sum(-1) * strong + self.breath_depth[:, 1:] * (breath + 1).sin()
+        slope = -(k * waves.imag).sum(-1) * strong * TAU * self.rate[:, None]
+        return pulse, slope
+
+
+@dataclass(frozen=True)
+class FrameClock:
+    """Presentation times of a camera's frames: jitter, drops.
+
+    fps [B]; jitter [B], fraction of a frame interval; drop [B], probability; dice [B, 2, N].
+    """
+
+    fps: torch.Tensor
+    jitter: torch.Tensor
+    drop: torch.Tensor
+    dice: torch.Tensor
+
+    @classmethod
+    def draw(cls, draw, count=1024):
+        common = torch.tensor([20.0, 24.0, 25.0, 30.0, 30.0, 30.0, 30.0, 50.0, 60.0])
+        fps = common[draw.uniform(0, 8.999).long()]
+        fps = torch.where(draw.coin(0.3) > 0, draw.uniform(20, 60), fps)
+        jitter = draw.coin(0.6) * draw.log_uniform(0.005, 0.2)
+        drop = draw.coin(0.3) * draw.log_uniform(0.005, 0.15)
+        return cls(fps, jitter, drop, draw.noise(2, count))
+
+    def stamps(self, seconds):
+        """(stamps [B, F] s, kept [B, F] bool): all frames begun within ``seconds``, and a few more.
+
+        ``kept`` is False for frames the recorder dropped.
+        """
+        count = int(math.ceil(seconds * float(self.fps.max()))) + 4
+        index = torch.arange(count)
+        dice = self.dice[:, :, index % self.dice.shape[-1]]
+        shift = self.jitter[:, None] * dice[:, 0].clamp(-2, 2)
+        shift[:, 0] = 0
+        kept = (torch.special.ndtr(dice[:, 1]) >= self.drop[:, None]) | (index == 0)
+        return (index + shift) / self.fps[:, None], kept
+
+    def sample_weights(self, stamps, kept, samples, window):
+        """Weights [B, samples, F] of each frame in each sample's mean, samples even in the window.
+
+        The signal runs straight from kept frame to kept frame (as in clip_encoder.box_means), so a
+        frame's weight is the integral of a hat over the sample.
+        """
+        edges = torch.linspace(0, window, samples + 1)[:, None]
+        before = torch.where(kept, stamps, -math.inf).cummax(1).values.roll(1, 1)
+        before[:, 0] = -1.0  # the first frame stands before itself
+        after = torch.where(kept, stamps, math.inf).flip(1).cummin(1).values.flip(1).roll(-1, 1)
+        after[:, -1] = stamps[:, -1] + 1
+        after = torch.minimum(after, stamps.max() + 1)
+        rise, fall = (stamps - before)[:, None], (after - stamps)[:, None]
+        past = (edges - before[:, None]).clamp(min=0).minimum(rise)
+        left = (after[:, None] - edges).clamp(min=0).minimum(fall)
+        area = past.square() / rise - left.square() / fall  # 2 (integral + constant)
+        return area.diff(dim=1) * (kept[:, None] * samples / (2 * window))

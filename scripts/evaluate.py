@@ -1,0 +1,139 @@
+"""Measures every clip of a data set by every method and writes results/<name>.json.
+
+Rows are cached under out/evaluate/ as they are computed: run the same command again to go on.
+"""
+
+import argparse
+import json
+import shlex
+import sys
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from clip_encoder import ClipError  # noqa: E402
+from rppg import baselines, evaluation  # noqa: E402
+from rppg.training import provenance  # noqa: E402
+
+CACHE = ROOT / "out" / "evaluate"
+MODULES = ("bijection.py", "clip_encoder.py", "heart_rate.py")
+
+
+def arguments(argv):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--data",
+        default="synthetic:test",
+        help="synthetic:SPLIT (validation, test), or folder:DIR, videos without ground truth",
+    )
+    parser.add_argument("--clips", type=Path, help="rendered clips (default: rendered into out/)")
+    parser.add_argument("--null", type=Path, help="the same clips rendered without a pulse")
+    parser.add_argument("--count", type=int, default=200, help="clips to render without --clips")
+    parser.add_argument("--methods", default="pulse,green,chrom,pos", help="separated by commas")
+    parser.add_argument("--out", type=Path, default=ROOT / "results")
+    parser.add_argument("--model", default=str(ROOT / "tiny"), help="pipeline folder or Hub id")
+    parser.add_argument("--adapter", default=str(ROOT / "tiny" / "adapter"))
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap over subjects")
+    args = parser.parse_args(argv)
+    args.argv = sys.argv[1:] if argv is None else argv
+    args.methods = args.methods.split(",")
+    unknown = set(args.methods) - {evaluation.PULSE, *baselines.METHODS}
+    if unknown:
+        known = ", ".join([evaluation.PULSE, *baselines.METHODS])
+        raise ClipError(f"unknown method {min(unknown)!r}; there are {known}")
+    args.kind, _, args.where = args.data.partition(":")
+    if args.kind not in ("synthetic", "folder") or not args.where:
+        raise ClipError(f"--data must be synthetic:SPLIT or folder:DIR, got {args.data!r}")
+    return args
+
+
+def shown(word):
+    """An argument as results show it: no path outside the repository, only its last name."""
+    kind, colon, path = word.rpartition(":")
+    path = Path(path)
+    if path.is_absolute():
+        path = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path.name
+    return f"{kind}{colon}{path}"
+
+
+def load_pipeline(model, adapter):
+    from pipeline_pulse import PulsePipeline
+
+    pipe = PulsePipeline.from_pretrained(model)
+    pipe.load_lora_weights(adapter, weight_name="adapter_model.safetensors")
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def rendered(split, count, pulse):
+    """Folder of ``count`` rendered clips of a split, finished where it is not."""
+    from rppg.synthetic import render_set
+
+    folder = ROOT / "out" / f"synthetic-{split}{'' if pulse else '-null'}"
+    render_set(folder, split, count, pulse=pulse)
+    return folder
+
+
+def cache_files(name, clips, methods, model, adapter):
+    """dict method -> JSON-lines file, another one whenever code, weights or clips change."""
+    code = [ROOT / module for module in (*MODULES, "rppg/evaluation.py")]
+    stamps = [(p.name, p.stat().st_size) for p in sorted(clips)]
+    files = {}
+    for method in methods:
+        depends = [*code, ROOT / "rppg/baselines.py"]
+        if method == evaluation.PULSE:
+            weights = [Path(p) for p in (model, adapter) if Path(p).exists()]
+            depends = [*code, ROOT / "pipeline_pulse.py", *weights]
+        key = evaluation.fingerprint(depends, stamps, model, adapter)
+        files[method] = CACHE / f"{name}-{method}-{key}.jsonl"
+    return files
+
+
+def measured(name, recordings, args, pipe):
+    paths = [recording.path for recording in recordings]
+    files = cache_files(name, paths, args.methods, args.model, args.adapter)
+    return evaluation.measure_all(recordings, args.methods, pipe, files)
+
+
+def run(args):
+    pipe = cache(lambda: load_pipeline(args.model, args.adapter))
+    null_rows = []
+    if args.kind == "folder":
+        name = Path(args.where).name
+        rows = measured(name, evaluation.video_recordings(args.where), args, pipe)
+        figures = None
+    else:
+        name = f"synthetic-{args.where}"
+        clips = args.clips or rendered(args.where, args.count, pulse=True)
+        rows = measured(name, evaluation.synthetic_recordings(clips), args, pipe)
+        null = args.null or (None if args.clips else rendered(args.where, args.count, pulse=False))
+        if null:
+            recordings = evaluation.synthetic_recordings(null)
+            null_rows = measured(f"{name}-null", recordings, args, pipe)
+        figures = evaluation.summary(rows, null_rows, args.seed)
+    command = shlex.join(["evaluate.py", *map(shown, args.argv)])
+    result = provenance(args.seed) | {"command": command}
+    result["versions"]["scikit-learn"] = version("scikit-learn")
+    result["settings"] = {k: shown(getattr(args, k)) for k in ("data", "model", "adapter")}
+    result |= {"figures": figures, "rows": rows, "null_rows": null_rows}
+    args.out.mkdir(parents=True, exist_ok=True)
+    path = args.out / f"{name}.json"
+    path.write_text(json.dumps(evaluation.strict(result), indent=1) + "\n")
+    print(evaluation.table(figures) if figures else evaluation.listing(rows))
+    print(f"written to {path}")
+
+
+def main(argv=None):
+    try:
+        run(arguments(argv))
+    except (ClipError, OSError) as error:
+        print(f"evaluate: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,208 @@
+"""The protocol of rppg/evaluation.py on small clips with a known pulse, and scripts/evaluate.py."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from clip_encoder import ClipError
+from rppg import evaluation
+from scripts import evaluate
+
+FPS, SECONDS, SIZE = 20, 8, 64
+
+
+def write_recording(folder, number, bpm):
+    """Clip NNNN.mp4 with truth and mask beside it; bpm 0 = no pulse. A disc of skin on grey."""
+    folder.mkdir(exist_ok=True)
+    rng = np.random.default_rng(number)
+    times = np.arange(FPS * SECONDS) / FPS
+    bvp = np.cos(2 * np.pi * bpm / 60 * times + rng.uniform(0, 6)) * (bpm > 0)
+    y, x = np.mgrid[0:SIZE, 0:SIZE]
+    disc = (x - 32) ** 2 + (y - 32) ** 2 < 22**2
+    path = folder / f"{number:04d}.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=FPS, options={"crf": "8"})
+        stream.width = stream.height = SIZE
+        stream.pix_fmt = "yuv420p"
+        for value in bvp:
+            skin = np.array([180, 120, 100]) * (1 - 0.012 * np.array([0.33, 0.77, 0.53]) * value)
+            picture = np.where(disc[..., None], skin, 90) + rng.normal(0, 2, (SIZE, SIZE, 3))
+            frame = av.VideoFrame.from_ndarray(np.clip(picture.round(), 0, 255).astype(np.uint8))
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    Image.fromarray(255 * disc.astype(np.uint8)).save(path.with_suffix(".png"))
+    truth = {"subject": number // 2, "bpm": bpm, "strata": {"tone": "III"}}
+    truth |= {"times": times.tolist(), "bvp": bvp.tolist()}
+    path.with_suffix(".json").write_text(json.dumps(truth))
+
+
+def fake_pipe(clip):
+    """Answers 70 bpm; abstains on every clip whose number is odd, its surest window saying 90."""
+    even = int(Path(clip).stem) % 2 == 0
+    windows = [
+        SimpleNamespace(start=0.0, end=5.0, bpm=50.0, confidence=0.1, crop=(0, 0, 64, 64)),
+        SimpleNamespace(start=3.0, end=8.0, bpm=90.0, confidence=0.3, crop=(0, 0, 64, 64)),
+    ]
+    times = np.arange(96) / 12
+    return SimpleNamespace(
+        bpm=70.0 if even else np.nan,
+        confidence=0.9 if even else 0.2,
+        reason=None if even else "no pulse stands out",
+        windows=windows,
+        bvp=np.cos(2 * np.pi * 70 / 60 * times),
+        times=times,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    for number, bpm in enumerate([70.0, 93.0, 118.5, 61.0]):
+        write_recording(folder, number, bpm)
+    return folder
+
+
+def test_skin_trace_is_that_of_the_masked_pixels(folder):
+    recording = evaluation.synthetic_recordings(folder)[0]
+    rgb, sampling_rate = evaluation.skin_trace(recording)
+    assert sampling_rate == pytest.approx(FPS, rel=1e-3)
+    assert len(rgb) == FPS * SECONDS
+    assert rgb.mean(axis=0) == pytest.approx([180, 120, 100], abs=4)
+    whole, _ = evaluation.skin_trace(evaluation.Recording("all", recording.path, "0"))
+    assert whole.mean(axis=0)[0] == pytest.approx(90 + 90 * np.pi * 22**2 / 64**2, abs=3)
+
+
+def test_classical_methods_read_the_rendered_rates(folder):
+    for recording in evaluation.synthetic_recordings(folder):
+        for row in evaluation.classical_rows(recording, ["green", "chrom", "pos"]):
+            assert row["bpm"] == pytest.approx(recording.bpm, abs=1.0)
+            assert row["answered"] and row["snr"] > 3 and row["macc"] > 0.6
+            assert row["subject"] == str(int(recording.name) // 2)
+
+
+def test_rows_tell_the_guess_and_whether_it_was_given(folder, tmp_path):
+    recordings = evaluation.synthetic_recordings(folder)
+    cache = {"pulse": tmp_path / "pulse.jsonl"}
+    rows = evaluation.measure_all(recordings, ["pulse"], lambda: fake_pipe, cache)
+    assert [row["bpm"] for row in rows] == [70, 90, 70, 90]
+    assert [row["answered"] for row in rows] == [True, False, True, False]
+    figures = evaluation.summary(rows, null_rows=rows)["pulse"]
+    assert figures["forced"]["mae"] == pytest.approx((0 + 3 + 48.5 + 29) / 4)
+    assert figures["forced"]["within"] == 0.5
+    assert figures["answered"]["mae"] == pytest.approx(48.5 / 2)
+    assert figures["answered"]["within"] == 0.25  # an abstention is a miss
+    assert figures["answered"]["coverage"] == 0.5
+    assert figures["mae_at_coverage"]["0.5"] == pytest.approx(48.5 / 2)
+    assert figures["null"] == {"n": 4, "abstained": 0.5}
+    low, high = figures["forced"]["mae_interval"]
+    assert low <= figures["forced"]["mae"] <= high
+    assert "| pulse | 4 | 20.12 ± " in evaluation.table({"pulse": figures})
+
+
+def test_row_of_the_pipeline_itself_is_plain_numbers(folder, tiny_pipe):
+    recording = evaluation.synthetic_recordings(folder)[0]
+    row = json.loads(json.dumps(evaluation.pulse_row(recording, tiny_pipe)))
+    assert [(w["start"], w["end"]) for w in row["windows"]] == [(0.0, SECONDS)]
+    assert 0 <= row["confidence"] <= 1 and row["reference"] == 70
+    assert row["answered"] == (row["reason"] is None)
+    assert row["bpm"] == pytest.approx(row["windows"][0]["bpm"], abs=1)
+
+
+def test_finished_rows_are_not_measured_again(folder, tmp_path):
+    recordings = evaluation.synthetic_recordings(folder)
+    cache = {"pulse": tmp_path / "p.jsonl", "green": tmp_path / "g.jsonl"}
+    methods = ["pulse", "green"]
+    first = evaluation.measure_all(recordings[:2], methods, lambda: fake_pipe, cache)
+    with cache["pulse"].open("a") as file:
+        file.write('{"recording": "0002", "meth')  # the line at which a run was killed
+        file.write("\n")
+    asked = []
+
+    def counting(clip):
+        asked.append(Path(clip).stem)
+        return fake_pipe(clip)
+
+    rows = evaluation.measure_all(recordings, methods, lambda: counting, cache)
+    assert asked == ["0002", "0003"]
+    assert rows[:4] == first
+    assert [(row["recording"], row["method"]) for row in rows] == [
+        (f"{n:04d}", method) for n in range(4) for method in methods
+    ]
+
+
+def test_recording_that_cannot_be_read_is_a_row_with_a_reason(folder, tmp_path):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes((folder / "0000.mp4").read_bytes()[:2000])
+    cache = {m: tmp_path / f"{m}.jsonl" for m in ("pos", "pulse")}
+    recordings = evaluation.video_recordings(tmp_path)
+
+    def pipe(clip):
+        raise ClipError(f"{clip}: broken")
+
+    rows = evaluation.measure_all(recordings, ["pos", "pulse"], lambda: pipe, cache)
+    assert [row["answered"] for row in rows] == [False, False]
+    assert all(np.isnan(row["bpm"]) and "broken" in row["reason"] for row in rows)
+    assert not any(str(tmp_path) in row["reason"] for row in rows)
+
+
+def test_fingerprint_changes_with_content_and_words(tmp_path):
+    file = tmp_path / "a"
+    file.write_text("one")
+    first = evaluation.fingerprint([tmp_path], "x")
+    assert evaluation.fingerprint([tmp_path], "x") == first
+    assert evaluation.fingerprint([tmp_path], "y") != first
+    file.write_text("two")
+    assert evaluation.fingerprint([tmp_path], "x") != first
+
+
+@pytest.fixture
+def out(tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate, "CACHE", tmp_path / "cache")
+    return tmp_path / "results"
+
+
+def test_script_writes_rows_figures_and_provenance(folder, out, tmp_path, capsys):
+    null = tmp_path / "null"
+    write_recording(null, 0, 0.0)
+    command = ["--data", "synthetic:test", "--clips", str(folder), "--null", str(null)]
+    command += ["--methods", "green,pos", "--out", str(out)]
+    assert evaluate.main(command) == 0
+    result = json.loads((out / "synthetic-test.json").read_text())
+    assert len(result["rows"]) == 8 and len(result["null_rows"]) == 2
+    assert result["figures"]["pos"]["forced"]["mae"] < 1
+    assert result["figures"]["pos"]["null"] == {"n": 1, "abstained": 0.0}
+    assert {"command", "seed", "commit", "versions", "settings"} <= set(result)
+    assert str(tmp_path) not in json.dumps(result)  # results name no machine's folders
+    assert "| pos | 4 |" in capsys.readouterr().out
+
+
+def test_script_lists_videos_without_ground_truth(folder, out, tmp_path, capsys):
+    videos = tmp_path / "film" / "sub"
+    videos.mkdir(parents=True)
+    (videos / "one.mp4").write_bytes((folder / "0001.mp4").read_bytes())
+    command = ["--data", f"folder:{videos.parent}", "--methods", "pos", "--out", str(out)]
+    assert evaluate.main(command) == 0
+    result = json.loads((out / "film.json").read_text())
+    assert result["rows"][0]["recording"] == "sub/one"
+    assert result["rows"][0]["reference"] is None and result["figures"] is None
+    assert "sub/one | pos | " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["--methods", "guess"], "unknown method 'guess'"),
+        (["--data", "ubfc"], "--data must be"),
+        (["--data", "folder:/nowhere"], "no videos in /nowhere"),
+    ],
+)
+def test_script_refuses_in_one_line(command, said, out, capsys):
+    assert evaluate.main(command) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+    assert not out.exists()

@@ -1,0 +1,227 @@
+"""Every way the pipeline and its adapter are loaded, against a small Hub on localhost."""
+
+import copy
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tiny_components
+import torch
+from conftest import ROOT
+from diffusers import Flux2KleinPipeline
+from local_hub import LocalHub
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
+
+from clip_encoder import SheetGeometry
+from pipeline import PulsePipeline
+from rppg.adapter_file import write_adapter
+
+MODULES = ("pipeline.py", "pipeline_pulse.py", "bijection.py", "clip_encoder.py", "heart_rate.py")
+GEOMETRY = SheetGeometry(bands=4, samples=96, rows=8, size=(384, 64))
+PULSE_CONFIG = {"geometry": GEOMETRY.to_dict(), "min_confidence": 0.4, "noise_scale": 0.25}
+TARGETS = (
+    r"transformer_blocks\.\d+\.(attn\.(to_q|to_k|to_v|to_out\.0)|ff\.linear_in|ff\.linear_out)"
+    r"|single_transformer_blocks\.\d+\.attn\.(to_qkv_mlp_proj|to_out)"
+)
+
+ROUTES = """
+import json, sys
+import numpy as np
+from diffusers import DiffusionPipeline, Flux2KleinPipeline
+from huggingface_hub import snapshot_download
+
+folder, embeds, routes = sys.argv[1], sys.argv[2], sys.argv[3:]
+clip = np.random.default_rng(0).integers(0, 255, (80, 48, 64, 3), dtype=np.uint8)
+
+def measure(base, code, adapter, light=False):
+    parts = dict(text_encoder=None, tokenizer=None) if light else {}
+    pipe = DiffusionPipeline.from_pretrained(
+        base, custom_pipeline=code, trust_remote_code=True, **parts
+    )
+    pipe.set_progress_bar_config(disable=True)
+    assert isinstance(pipe, Flux2KleinPipeline) and pipe.geometry is None
+    pipe.load_lora_weights(adapter)
+    output = pipe(clip, fps=10, prompt_embeds=embeds if light else None)
+    return {"module": type(pipe).__module__, "field": np.abs(output.field).ravel().tolist()}
+
+known = {
+    "folder": lambda: measure("some/base", folder, folder),
+    "file": lambda: measure("some/base", folder + "/pipeline_pulse.py", folder),
+    "hub id": lambda: measure("some/base", "user/pulse", "user/pulse"),
+    "light": lambda: measure("some/other-base", "user/pulse", "user/pulse", light=True),
+    "snapshot": lambda: measure(
+        snapshot_download("some/base"),
+        snapshot_download("user/pulse"),
+        snapshot_download("user/pulse"),
+    ),
+}
+print(json.dumps({route: known[route]() for route in routes}))
+"""
+
+
+def random_adapter(transformer):
+    """A PeftModel whose LoRA changes the output; alpha is not the rank."""
+    config = LoraConfig(r=4, lora_alpha=7, target_modules=TARGETS)
+    model = get_peft_model(transformer, config)
+    torch.manual_seed(0)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+    return model.eval()
+
+
+def measure(pipe):
+    pipe.set_progress_bar_config(disable=True)
+    clip = np.random.default_rng(0).integers(0, 255, (80, 48, 64, 3), dtype=np.uint8)
+    return pipe(clip, fps=10)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A base folder, a code-and-adapter folder, and saved prompt embeddings."""
+    place = tmp_path_factory.mktemp("place")
+    tiny_components.save_base(place / "base")
+    write_adapter(place / "pulse", random_adapter(tiny_components.transformer()), PULSE_CONFIG)
+    for module in MODULES:
+        shutil.copy(ROOT / module, place / "pulse")
+    PulsePipeline.from_pretrained(place / "base").save_prompt_embeds(place / "prompt.safetensors")
+    return place
+
+
+@pytest.fixture(scope="module")
+def expected(place):
+    """|field| of the same clip, adapter and base by plain import."""
+    pipe = PulsePipeline.from_pretrained(place / "base")
+    without = pipe.geometry
+    pipe.load_lora_weights(place / "pulse")
+    assert without is None and pipe.geometry == GEOMETRY
+    return np.abs(measure(pipe).field).ravel()
+
+
+def run_routes(place, routes, **environment):
+    """What each route gives in a fresh process that cannot import from the repo root."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            ROUTES,
+            str(place / "pulse"),
+            str(place / "prompt.safetensors"),
+            *routes,
+        ],
+        cwd=place,
+        env={
+            **os.environ,
+            "HF_HOME": str(place / "home"),
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "PYTHONPATH": "",
+            **environment,
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1]), done.stderr
+
+
+def test_routes_from_the_hub_and_then_offline(place, expected):
+    hub = LocalHub(
+        {
+            "some/base": place / "base",
+            "some/other-base": place / "base",
+            "user/pulse": place / "pulse",
+        }
+    )
+    with hub as url:
+        routes = ["folder", "file", "hub id", "light", "snapshot"]
+        online, messages = run_routes(place, routes, HF_ENDPOINT=url, HF_HUB_OFFLINE="0")
+    # The Hub is gone; what is cached must do.
+    offline, _ = run_routes(place, ["snapshot"], HF_ENDPOINT=url, HF_HUB_OFFLINE="1")
+    commit = hub.commit("user/pulse")
+    for route, result in {**online, "offline": offline["snapshot"]}.items():
+        assert result["module"].startswith("diffusers_modules.local."), route
+        np.testing.assert_allclose(result["field"], expected, atol=1e-6, err_msg=route)
+    assert commit in online["hub id"]["module"]
+    assert "cannot get type annotation" not in messages and "not expected" not in messages
+    weights = [request for request in hub.requests if "text_encoder/model" in request]
+    assert weights and not any("other-base" in request for request in weights)
+
+
+def test_adapter_is_the_same_model_for_diffusers_and_peft(place):
+    pipe = Flux2KleinPipeline.from_pretrained(place / "base")
+    bare = copy.deepcopy(pipe.transformer)
+    trained = random_adapter(copy.deepcopy(bare))
+    write_adapter(place / "same", trained, PULSE_CONFIG)
+    peft = PeftModel.from_pretrained(copy.deepcopy(bare), place / "same").eval()
+    pipe.load_lora_weights(place / "same", weight_name="adapter_model.safetensors")
+    torch.manual_seed(0)
+    inputs = {
+        "hidden_states": torch.randn(2, 24, 16),
+        "encoder_hidden_states": torch.randn(2, 5, 24),
+        "timestep": torch.tensor([1.0, 0.5]),
+        "img_ids": torch.cartesian_prod(*map(torch.arange, (1, 4, 6, 1))),
+        "txt_ids": torch.cartesian_prod(*map(torch.arange, (1, 1, 1, 5))),
+        "return_dict": False,
+    }
+    with torch.no_grad():
+        wanted = trained(**inputs)[0]
+        assert torch.equal(peft(**inputs)[0], wanted)
+        assert torch.equal(pipe.transformer(**inputs)[0], wanted)
+        assert (bare(**inputs)[0] - wanted).abs().max() > 0.01
+    assert sorted(path.name for path in (place / "same").iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    ]
+
+
+def test_header_is_adopted_and_survives_saving(place, tmp_path):
+    pipe = PulsePipeline.from_pretrained(place / "base")
+    pipe.load_lora_weights(place / "pulse" / "adapter_model.safetensors")
+    assert (pipe.config.min_confidence, pipe.config.noise_scale) == (0.4, 0.25)
+    assert pipe.config.default_window == 8.0
+    pipe.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "model_index.json").read_text())["geometry"] == (
+        GEOMETRY.to_dict()
+    )
+
+
+def test_another_geometry_is_a_clear_error_and_changes_nothing(place):
+    other = SheetGeometry(4, 64, 8, (256, 64))
+    other = SheetGeometry(4, 64, 8, (256, 64))
+    pipe = PulsePipeline.from_pretrained(place / "base", geometry=other)
+    with pytest.raises(ValueError, match="samples=96.*this pipeline draws .*samples=64"):
+        pipe.load_lora_weights(place / "pulse")
+    assert pipe.geometry.samples == 64 and pipe.config.min_confidence == 0.5
+    assert not hasattr(pipe.transformer, "peft_config")
+
+
+def test_headers_of_other_files(place, tmp_path):
+    """A LoRA of anyone's loads as in the parent; a header nobody knows is refused."""
+    weights = load_file(place / "pulse" / "adapter_model.safetensors")
+    save_file(weights, tmp_path / "pytorch_lora_weights.safetensors", metadata={"format": "pt"})
+    pipe = PulsePipeline.from_pretrained(place / "base")
+    pipe.load_lora_weights(tmp_path)
+    pipe.load_lora_weights(weights, adapter_name="from_memory")
+    assert set(pipe.transformer.peft_config) == {"default_0", "from_memory"}
+    assert pipe.geometry is None
+    header = {"pulse_config": json.dumps({"wavelength": 540})}
+    save_file(weights, tmp_path / "adapter_model.safetensors", metadata=header)
+    with pytest.raises(ValueError, match="wavelength"):
+        pipe.load_lora_weights(tmp_path)
+    with pytest.raises(OSError, match="missing.safetensors"):
+        pipe.load_lora_weights(tmp_path, weight_name="missing.safetensors")
+
+
+def test_over_another_pipelines_components(place, expected):
+    base = Flux2KleinPipeline.from_pretrained(place / "base")
+    for pipe in (PulsePipeline(**base.components), PulsePipeline.from_pipe(base)):
+        pipe.load_lora_weights(place / "pulse")
+        np.testing.assert_allclose(np.abs(measure(pipe).field).ravel(), expected, atol=1e-6)
+        pipe.unload_lora_weights()
+        assert np.abs(np.abs(measure(pipe).field).ravel() - expected).max() > 1e-3
