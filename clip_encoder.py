@@ -348,13 +348,13 @@ def _words(error):
 
 def _animation_file(path):
     """Pictures of a GIF, WebP or PNG file; a GIF's and a PNG's end marker must be there."""
-    contents_end = path.read_bytes()[-12:]
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 64))
+        last = file.read().rstrip(b"\0")
+    ended = {"GIF": last.endswith(b";"), "PNG": b"IEND" in last}
     try:
         with Image.open(path) as image:
-            cut = (image.format == "GIF" and b"\x3b" not in contents_end) or (
-                image.format == "PNG" and b"IEND" not in contents_end
-            )
-            if cut:
+            if not ended.get(image.format, True):
                 raise ClipError(f"{path}: the file breaks off")
             yield from _animation(image)
     except (OSError, EOFError, SyntaxError) as error:
@@ -577,71 +577,132 @@ def encode_windows(
     """
     stride = window / 2 if stride is None else stride
     _check_windows(geometry, window, stride, appearance_size)
-    area = size = None
-    knots: deque = deque()  # (time, cells [rows, bands, 3]) of pictures that differ
-    intervals: deque = deque(maxlen=512)
-    appearance = _MeanPicture(window / 16)
-    upcoming = latest = 0.0
-
-    def cut(start, end):
-        if np.median(intervals) > 1 / MIN_FPS:
-            raise ClipError(
-                f"the clip has {1 / np.median(intervals):.2g} pictures a second; "
-                f"at least {MIN_FPS:.0f} are needed to see a pulse"
-            )
-        times = np.array([time for time, _ in knots])
-        if not np.any((times >= start) & (times < end)):
-            return
-        motion = _motion(times, np.stack([cells for _, cells in knots]), start, end, geometry)
-        mean_picture = appearance.mean(start, end)
-        yield ClipWindow(start, end, *motion, mean_picture, *_gaps(times, start, end), crop, size)
-
+    memory = _Memory(geometry, window / 16, crop, appearance_size)
+    start = 0.0  # of the next window
     for time, picture in read_frames(clip, fps, timestamps):
-        if area is None:
-            size = (picture.shape[1], picture.shape[0])
-            crop = _checked_crop(crop, size)
-            area = AreaMean(size, crop, appearance_size)
-        else:
-            intervals.append(time - latest)
-        latest = time
-        fine = area(picture)
-        cells = fine.reshape(geometry.rows, -1, geometry.bands, fine.shape[1] // geometry.bands, 3)
-        cells = cells.mean((1, 3))
-        if knots and np.array_equal(cells, knots[-1][1]):
-            continue
-        if not (cells.min() >= -0.01 and cells.max() <= 1.01):
-            raise ClipError(
-                f"float pictures must lie in [0, 1], got {cells.min():.3g} to {cells.max():.3g}"
-            )
-        knots.append((time, cells))
-        appearance.add(time, fine)
-        while upcoming + window <= time:
-            yield from cut(upcoming, upcoming + window)
-            upcoming += stride
-        needed = min(upcoming, time - window)
-        while len(knots) > 1 and knots[1][0] <= needed:
-            knots.popleft()
-        appearance.forget(needed)
+        memory.add(time, picture)
+        while start + window <= memory.known_until:
+            yield from memory.cut(start, start + window)
+            start += stride
+        # A tail that ends with the clip may still reach back by a window.
+        memory.forget(min(start, time - window))
 
-    if not intervals:
-        raise ClipError("the clip has one picture; a pulse needs at least 5 s of video")
-    end = latest + float(np.median(intervals))
-    tolerance = float(np.median(intervals)) / 2
-    if end < MIN_SECONDS - tolerance:
+    end = memory.end
+    half = memory.interval / 2
+    if end < MIN_SECONDS - half:
         raise ClipError(
             f"the clip is {end:.1f} s long; at least {MIN_SECONDS:.0f} s are needed, "
             f"{window:g} s or more are best"
         )
-    if end < window - tolerance:
-        yield from cut(0.0, end)
+    if end < window - half:
+        yield from memory.cut(0.0, end)
         return
-    covered = upcoming - stride + window
-    while upcoming + window <= end + tolerance:
-        covered = upcoming + window
-        yield from cut(upcoming, covered)
-        upcoming += stride
+    while start + window <= end + half:
+        yield from memory.cut(start, start + window)
+        start += stride
+    covered = start - stride + window
     if covered < end - window / geometry.samples:
-        yield from cut(end - window, end)
+        yield from memory.cut(end - window, end)
+
+
+class _Memory:
+    """The cells of the latest pictures, and windows cut from them.
+
+    Args:
+        geometry: rows, bands and samples.
+        slot: see :class:`_MeanPicture`.
+        crop: as the caller gave it.
+        appearance_size: (width, height) of the grid whose blocks are the cells.
+    """
+
+    def __init__(self, geometry, slot, crop, appearance_size):
+        self.geometry, self.crop, self.grid = geometry, crop, appearance_size
+        self.appearance = _MeanPicture(slot)
+        self.area = self.picture_size = None
+        self.knots = deque()  # (time, cells [rows, bands, 3]) of pictures that differ
+        self.intervals = deque(maxlen=512)  # between pictures, those that repeat one included
+        self.latest = None
+
+    def add(self, time, picture):
+        if self.area is None:
+            self.picture_size = (picture.shape[1], picture.shape[0])
+            self.crop = _checked_crop(self.crop, self.picture_size)
+            self.area = AreaMean(self.picture_size, self.crop, self.grid)
+        else:
+            self.intervals.append(time - self.latest)
+        self.latest = time
+        fine = self.area(picture)
+        rows, bands = self.geometry.rows, self.geometry.bands
+        cells = fine.reshape(rows, self.grid[1] // rows, bands, -1, 3).mean((1, 3))
+        if not (cells.min() >= -0.01 and cells.max() <= 1.01):
+            raise ClipError(
+                f"float pictures must lie in [0, 1], got {cells.min():.3g} to {cells.max():.3g}"
+            )
+        if not self.knots or not np.array_equal(cells, self.knots[-1][1]):
+            self.knots.append((time, cells))
+            self.appearance.add(time, fine)
+
+    def forget(self, time):
+        """Drop what no window from ``time`` on needs; one picture before it still is."""
+        while len(self.knots) > 1 and self.knots[1][0] <= time:
+            self.knots.popleft()
+        self.appearance.forget(time)
+
+    @property
+    def known_until(self):
+        """Time up to which the straight lines between pictures are known."""
+        return self.knots[-1][0]
+
+    @property
+    def interval(self):
+        """Median time between pictures (s)."""
+        if not self.intervals:
+            raise ClipError("the clip has one picture; a pulse needs at least 5 s of video")
+        return float(np.median(self.intervals))
+
+    @property
+    def end(self):
+        """End of the clip after the picture that came last (s)."""
+        return self.latest + self.interval
+
+    def cut(self, start, end):
+        """Yield the window from start to end, unless no new picture came in it."""
+        if self.interval > 1 / MIN_FPS:
+            raise ClipError(
+                f"the clip has {1 / self.interval:.2g} pictures a second; "
+                f"at least {MIN_FPS:.0f} are needed to see a pulse"
+            )
+        stamps = np.array([time for time, _ in self.knots])
+        inside = (stamps >= start) & (stamps < end)
+        if not inside.any():
+            return
+        edges = np.linspace(start, end, self.geometry.samples + 1)
+        means = box_means(stamps, np.stack([cells for _, cells in self.knots]), edges)
+        yield ClipWindow(
+            start=start,
+            end=end,
+            times=(edges[1:] + edges[:-1]) / 2,
+            motion=_relative(means),
+            appearance=self.appearance.mean(start, end),
+            frames=int(inside.sum()),
+            longest_gap=_longest_gap(stamps, start, end),
+            crop=self.crop,
+            picture_size=self.picture_size,
+        )
+
+
+def _relative(means):
+    """(I - mean) / mean [samples, rows, bands, 3] float32 of means of the same shape."""
+    whole = means.mean(0)
+    lit = whole > 0
+    return np.where(lit, means / np.where(lit, whole, 1) - 1, 0).astype(np.float32)
+
+
+def _longest_gap(stamps, start, end):
+    """Longest time (s) between new pictures that touches the window from start to end."""
+    bounds = np.append(stamps, max(end, stamps[-1]))
+    touching = (bounds[1:] > start) & (bounds[:-1] < end)
+    return float(np.diff(bounds)[touching].max())
 
 
 def _check_windows(geometry, window, stride, appearance_size):
@@ -674,24 +735,6 @@ def _checked_crop(crop, picture_size):
     return left, top, right, bottom
 
 
-def _motion(stamps, cells, start, end, geometry):
-    """(sample centres [samples], (I - mean) / mean [samples, rows, bands, 3] float32)."""
-    edges = np.linspace(start, end, geometry.samples + 1)
-    samples = box_means(stamps, cells, edges)
-    mean = samples.mean(0)
-    lit = mean > 0
-    motion = np.where(lit, samples / np.where(lit, mean, 1) - 1, 0).astype(np.float32)
-    return (edges[1:] + edges[:-1]) / 2, motion
-
-
-def _gaps(stamps, start, end):
-    """(different pictures in [start, end), longest time there without a new one in s)."""
-    inside = (stamps >= start) & (stamps < end)
-    bounds = np.concatenate([stamps, [max(end, stamps[-1])]])
-    touching = (bounds[1:] > start) & (bounds[:-1] < end)
-    return int(inside.sum()), float(np.diff(bounds)[touching].max())
-
-
 # ------------------------------------------------------------------------------ pictures of a field
 
 
@@ -716,10 +759,11 @@ def pulse_overlay(picture, phasors, crop):
     smooth = smooth @ _between_cells(x[columns], phasors.shape[1]).T
     colours = np.zeros((height, width, 3), np.float32)
     colours[np.ix_(rows, columns)] = encode_phasor(smooth.astype(np.complex64))
-    scale = 255 if picture.dtype == np.uint8 else 1
-    grey = (picture.astype(np.float32) / scale) @ np.float32([0.299, 0.587, 0.114])
-    strength = colours.max(-1, keepdims=True)
-    return colours, np.clip(grey[..., None] * (1 - 0.6 * strength) + 0.7 * colours, 0, 1)
+    scale = np.iinfo(picture.dtype).max if picture.dtype.kind == "u" else 1
+    grey = picture @ np.float32([0.299, 0.587, 0.114]) / np.float32(scale)
+    red, green, blue = np.moveaxis(colours, -1, 0)
+    under = grey * (1 - 0.6 * np.maximum(np.maximum(red, green), blue))
+    return colours, np.clip(under[..., None] + 0.7 * colours, 0, 1)
 
 
 def _between_cells(positions, cells):

@@ -44,7 +44,7 @@ if __package__:
         motion_sheet,
         sheet_to_field,
     )
-    from .heart_rate import BAND, fft_rate, pulse_from_field, spectral_concentration, stitch
+    from .heart_rate import BAND, mean_rate, pulse_from_field, spectral_concentration, stitch
 else:  # plain import from the repo root
     import bijection as _bijection
     import clip_encoder as _clip_encoder
@@ -57,13 +57,13 @@ else:  # plain import from the repo root
     ClipWindow, SheetGeometry = _clip_encoder.ClipWindow, _clip_encoder.SheetGeometry
     encode_windows, motion_sheet = _clip_encoder.encode_windows, _clip_encoder.motion_sheet
     field_to_sheet, sheet_to_field = _clip_encoder.field_to_sheet, _clip_encoder.sheet_to_field
-    BAND, fft_rate, stitch = _heart_rate.BAND, _heart_rate.fft_rate, _heart_rate.stitch
+    BAND, mean_rate, stitch = _heart_rate.BAND, _heart_rate.mean_rate, _heart_rate.stitch
     pulse_from_field = _heart_rate.pulse_from_field
     spectral_concentration = _heart_rate.spectral_concentration
 
 PROMPT = (
-    "Generate a pulse visualization of the skin: hue is the phase of the blood volume pulse, "
-    "red at systole, brightness its amplitude, black no pulse."
+    "Generate a pulse visualization of the skin: hue is phase, red at systole, "
+    "brightness is amplitude."
 )
 """The one frozen prompt of the task; the adapter is trained with it and with nothing else."""
 
@@ -194,28 +194,40 @@ def predict_clean(transformer, latents, references, prompt_embeds, image_ids, si
     return latents - sigma.reshape(-1, 1, 1) * velocity
 
 
-def field_of_images(images, geometry):
-    """Pulse field of drawn pulse sheets.
+def bright_field(images, geometry):
+    """Brightness phasors f(a) exp(i phase) of drawn pulse sheets, cell by cell; differentiable.
 
-    Every pixel is decoded to brightness and phase, brightness * exp(i phase) is averaged over each
-    cell's pixels, and the mean brightness is turned into an amplitude: brightness is bounded, so no
-    pixel can outshout its cell. Pixels off the palette (greyish ones, which no pulse has) count
-    less, by 1 / (1 + (residual / OFF_PALETTE)^2).
+    Every pixel is decoded to brightness and phase, and brightness * exp(i phase) is averaged over
+    each cell's pixels: brightness is bounded, so no pixel can outshout its cell. Pixels off the
+    palette (greyish ones, which no pulse has) count less, by 1 / (1 + (residual / OFF_PALETTE)^2).
 
     Args:
         images: [B, 3, H, W] in [-1, 1], as the VAE draws them.
         geometry: SheetGeometry.
 
     Returns:
-        (field [B, samples, rows, bands] complex64, weights [B, samples, rows, bands] in 0...1: how
-        much of each cell is on the palette).
+        (phasors [B, samples, rows, bands] complex64 of modulus 0...1, weights of the same shape in
+        0...1: how much of each cell is on the palette).
     """
     phase, amplitude, residual = decode(images.movedim(1, -1).float() / 2 + 0.5)
     weight = 1 / (1 + (residual / OFF_PALETTE) ** 2)
     brightness = weight * power_transform(amplitude, AMPLITUDE_SCALE)
     sums = torch.stack([brightness * phase.cos(), brightness * phase.sin(), weight], -1)
     real, imaginary, weight = sheet_to_field(sums, geometry).unbind(-1)
-    mean = torch.complex(real, imaginary) / weight
+    return torch.complex(real, imaginary) / weight, weight
+
+
+def field_of_images(images, geometry):
+    """Pulse field of drawn pulse sheets: :func:`bright_field` with brightness made amplitude.
+
+    Args:
+        images: [B, 3, H, W] in [-1, 1], as the VAE draws them.
+        geometry: SheetGeometry.
+
+    Returns:
+        (field [B, samples, rows, bands] complex64 of modulus AC/DC, weights of the same shape).
+    """
+    mean, weight = bright_field(images, geometry)
     amplitude = inverse_power_transform(mean.abs(), AMPLITUDE_SCALE)
     return torch.polar(amplitude.clamp(max=LARGEST_AMPLITUDE), mean.angle()), weight
 
@@ -249,7 +261,7 @@ def pulse_confidence(field, trace, shares, sampling_rate):
     """How surely a field is one pulse, from the field alone.
 
     The share of its trace's power in one spectral line (an even phase ramp has 1, noise about
-    0.13), times a^2 / (a^2 + FAINTEST_PULSE^2) with a the rms amplitude of the cells that carry the
+    0.06), times a^2 / (a^2 + FAINTEST_PULSE^2) with a the rms amplitude of the cells that carry the
     trace: evidence that anything was drawn.
 
     Args:
@@ -284,11 +296,11 @@ def read_fields(fields, weights, starts, sampling_rate):
     times, joined = stitch(traces, starts, sampling_rate, confidences)
     total = max(confidences.sum(), np.finfo(float).tiny)
     return PulseReading(
-        bpm=float(fft_rate(joined, sampling_rate)),
+        bpm=float(mean_rate(joined, sampling_rate)),
         confidence=float((confidences**2).sum() / total),
         times=times,
         trace=joined,
-        window_bpm=[float(fft_rate(trace, sampling_rate)) for trace in traces],
+        window_bpm=[float(mean_rate(trace, sampling_rate)) for trace in traces],
         window_confidence=confidences.tolist(),
         shares=np.average(shares, axis=0, weights=np.maximum(confidences, 1e-6)),
     )

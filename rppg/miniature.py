@@ -191,7 +191,7 @@ def make_encoder_linear(vae, basis, offset=3.0, spread=0.36):
 
 @torch.no_grad()
 def ease_decoder(vae):
-    """Residual branches start silent, with constant offsets that keep contrast through the norms."""
+    """Residual branches start silent; constant offsets keep contrast through the group norms."""
     decoder = vae.decoder
     resnets = [r for block in decoder.up_blocks for r in block.resnets]
     resnets += list(decoder.mid_block.resnets)

@@ -62,6 +62,7 @@ def arguments(argv):
 def load_pipeline(args):
     """The pipeline with its adapter; its text encoder only where the prompt is not saved."""
     import torch
+    import transformers
     from diffusers.utils import logging
 
     from pipeline_pulse import PulsePipeline
@@ -72,6 +73,7 @@ def load_pipeline(args):
     without = {"text_encoder": None, "tokenizer": None} if saved.is_file() else {}
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
     pipe = PulsePipeline.from_pretrained(args.model, dtype=dtype, **without)
     if args.adapter:
         pipe.load_lora_weights(args.adapter, weight_name="adapter_model.safetensors")
@@ -80,9 +82,12 @@ def load_pipeline(args):
 
 
 def measure(clip, args):
-    """PulseOutput of a clip."""
+    """PulseOutput of a clip; what is no clip is refused before the model is loaded."""
     import torch
 
+    from clip_encoder import read_frames
+
+    next(read_frames(clip, args.fps))
     pipe, prompt_embeds = load_pipeline(args)
     noise = args.seed is not None or args.ensemble > 1
     return pipe(

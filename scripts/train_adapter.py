@@ -21,20 +21,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 
 import bijection
-from clip_encoder import SheetGeometry, field_to_sheet, motion_sheet, sheet_to_field
-from heart_rate import field_rate
+from clip_encoder import SheetGeometry, field_to_sheet, motion_sheet
 from pipeline_pulse import (
     APPEARANCE_T,
     MOTION_T,
     PulsePipeline,
+    bright_field,
     decode_tokens,
     encode_images,
+    field_of_images,
     predict_clean,
+    read_fields,
     token_ids,
     token_size,
 )
 from rppg.adapter_file import write_adapter
-from rppg.synthetic import SEEDS, simulate_batch
+from rppg.synthetic import simulate_batch, split_seeds
 from rppg.training import (
     Log,
     learning_rate,
@@ -44,10 +46,9 @@ from rppg.training import (
 )
 
 TARGETS = (
-    r".*transformer_blocks\.\d+\."  # double and single blocks alike
-    r"(attn\.(to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj|to_add_out"
-    r"|to_qkv_mlp_proj|to_out)|ff\.linear_in|ff\.linear_out|ff_context\.linear_in"
-    r"|ff_context\.linear_out)"
+    r"transformer_blocks\.\d+\.(attn\.(to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj"
+    r"|to_add_out)|(ff|ff_context)\.(linear_in|linear_out))"
+    r"|single_transformer_blocks\.\d+\.attn\.(to_qkv_mlp_proj|to_out)"
 )
 """Every Linear inside the blocks, the only ones that both loaders take."""
 
@@ -111,27 +112,22 @@ def batch_order(batches, epoch, seed):
     return np.random.default_rng([seed, epoch]).permutation(batches)
 
 
-def drawn_field(vae, tokens, geometry):
-    """Compressed phasors f(a) exp(i phase) [B, samples, rows, bands] that tokens decode to."""
+def drawn(vae, tokens, geometry):
+    """Pulse sheets [B, 3, H, W] in [-1, 1] that tokens decode to."""
     width, height = geometry.size
-    pixels = decode_tokens(vae, tokens, height, width).float().movedim(1, -1) / 2 + 0.5
-    phase, amplitude, _ = bijection.decode(pixels)
-    value = bijection.power_transform(amplitude, bijection.AMPLITUDE_SCALE)
-    parts = torch.stack([value * phase.cos(), value * phase.sin()], -1)
-    return torch.view_as_complex(sheet_to_field(parts, geometry).contiguous())
+    return decode_tokens(vae, tokens, height, width).float()
 
 
 def compressed(field):
-    """f(a) exp(i phase) of phasors a exp(i phase)."""
-    return torch.polar(
-        bijection.power_transform(field.abs(), bijection.AMPLITUDE_SCALE), field.angle()
-    )
+    """Brightness phasors f(a) exp(i phase) of phasors a exp(i phase)."""
+    value = bijection.power_transform(field.abs(), bijection.AMPLITUDE_SCALE)
+    return torch.polar(value, field.angle())
 
 
-def phasor_losses(drawn, truth):
+def phasor_losses(found, truth):
     """(mean squared phasor error, mean incoherence of the pooled traces where there is a pulse)."""
-    error = (drawn - truth).abs().square().mean()
-    trace, wanted = drawn.mean((2, 3)), truth.mean((2, 3))
+    error = (found - truth).abs().square().mean()
+    trace, wanted = found.mean((2, 3)), truth.mean((2, 3))
     norm = trace.abs().square().sum(1).sqrt() * wanted.abs().square().sum(1).sqrt()
     coherence = (trace * wanted.conj()).sum(1).real / (norm + 1e-3)
     alive = (wanted.abs().mean(1) > 1e-3).float()
@@ -194,7 +190,7 @@ class Trainer:
         size = token_size(self.vae)
         width, height = self.geometry.size
         sheet = (height // size, width // size)
-        appearance = tuple(side // size for side in self.appearance_size)
+        appearance = tuple(side // size for side in reversed(self.appearance_size))
         self.ids = torch.cat(
             [
                 token_ids(*sheet, 0),
@@ -205,8 +201,8 @@ class Trainer:
         self.cache = Path(arguments.checkpoints) / "cache"
 
     def batch(self, split, number):
-        first = SEEDS[split] + number * self.arguments.batch
-        seeds = range(first, first + self.arguments.batch)
+        count = self.arguments.batch
+        seeds = split_seeds(split, count, int(number) * count)
         path = self.cache / f"{split}-{number:06d}.safetensors"
         return cached_batch(
             path, lambda: make_batch(self.vae, self.geometry, seeds, self.appearance_size)
@@ -229,31 +225,34 @@ class Trainer:
         latent = F.mse_loss(clean, batch["target"])
         rows = max(1, round(PHASOR_SHARE * len(clean)))
         with torch.autocast("cpu", torch.bfloat16):
-            drawn = drawn_field(self.vae, clean[:rows], self.geometry)
+            images = drawn(self.vae, clean[:rows], self.geometry)
+        found, _ = bright_field(images, self.geometry)
         truth = compressed(torch.view_as_complex(batch["field"][:rows]))
-        phasor, trace = phasor_losses(drawn, truth)
+        phasor, trace = phasor_losses(found, truth)
         total = latent + PHASOR_WEIGHT * phasor + TRACE_WEIGHT * trace
         parts = {"loss": total, "latent": latent, "phasor": phasor, "trace": trace}
         return total, {name: float(value) for name, value in parts.items()}
 
     @torch.no_grad()
     def validate(self, batches):
-        """Heart-rate error on validation clips, without abstaining, and how far pulse and none part."""
+        """Heart-rate error on validation clips, nothing withheld; how far pulse and none part."""
         self.average.exchange(self.model)
         self.model.eval()
         errors, sure, unsure = [], [], []
+        rate = self.geometry.samples / WINDOW
         for number in range(batches):
             batch = self.batch("validation", number)
             clean = self.clean(batch, torch.zeros_like(batch["target"]))
-            fields = drawn_field(self.vae, clean, self.geometry).numpy()
+            fields, weights = field_of_images(drawn(self.vae, clean, self.geometry), self.geometry)
             amplitude = torch.view_as_complex(batch["field"]).abs().amax((1, 2, 3))
-            for field, bpm, strongest in zip(fields, batch["bpm"], amplitude):
-                rate, concentration = field_rate(field, self.geometry.samples / WINDOW)
+            for field, weight, bpm, strongest in zip(fields, weights, batch["bpm"], amplitude):
+                reading = read_fields(field[None].numpy(), weight[None].numpy(), [0.0], rate)
                 if strongest > 0:
-                    errors.append(abs(rate - float(bpm)) if rate == rate else 60.0)
-                    sure.append(concentration)
+                    found = np.isfinite(reading.bpm)
+                    errors.append(abs(reading.bpm - float(bpm)) if found else float(bpm))
+                    sure.append(reading.confidence)
                 else:
-                    unsure.append(concentration)
+                    unsure.append(reading.confidence)
         self.model.train()
         self.average.exchange(self.model)
         errors, sure, unsure = np.array(errors), np.array(sure), np.array(unsure)
@@ -349,7 +348,7 @@ def main(argv=None):
         type=int,
         nargs=5,
         metavar=("BANDS", "SAMPLES", "ROWS", "WIDTH", "HEIGHT"),
-        default=(4, 96, 8, 384, 64),
+        default=(4, 96, 4, 768, 32),
     )
     parser.add_argument(
         "--appearance", type=int, nargs=2, default=(64, 64), help="height width, px"

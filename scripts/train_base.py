@@ -129,10 +129,9 @@ def flow_batch(parts, features, rng, count):
     """
     height, width = pick_size(rng)
     prompts, thumbnail, source, target = examples(rng, count, height, width, THUMBNAIL)
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+    with torch.no_grad():
         reference, clean, small = (
-            encode_images(parts["vae"], picture * 2 - 1).float()
-            for picture in (source, target, thumbnail)
+            encode_images(parts["vae"], picture * 2 - 1) for picture in (source, target, thumbnail)
         )
     size = token_size(parts["vae"])
     ids = [

@@ -470,7 +470,7 @@ def test_ensemble_averages_phasors_and_gives_their_spread(pipe):
     np.testing.assert_allclose(output.field[0], members.mean(0), atol=2e-6)
     spread = np.sqrt(np.var(members, axis=0, ddof=1))
     np.testing.assert_allclose(output.field_uncertainty[0], spread, atol=5e-6)
-    rates = [pp.fft_rate(pp.pulse_from_field(m, 12, np.ones(m.shape))[0], 12) for m in members]
+    rates = [pp.mean_rate(pp.pulse_from_field(m, 12, np.ones(m.shape))[0], 12) for m in members]
     assert output.bpm_uncertainty == pytest.approx(np.std(rates, ddof=1), rel=0.02)
     read, _ = pp.field_of_images(torch.from_numpy(output.sheet).movedim(-1, 1) * 2 - 1, GEOMETRY)
     np.testing.assert_allclose(read[0].numpy(), output.field[0], atol=1e-5)

@@ -200,11 +200,21 @@ def simulate(scenes, geometry, window=8.0, appearance_size=(64, 64), clean=False
 
 @torch.no_grad()
 def simulate_batch(seeds, geometry, window=8.0, appearance_size=(64, 64)):
-    """Draws and renders one clip per seed: :func:`simulate` of :func:`draw_scenes`."""
-    seeds, parts = list(seeds), []
-    for i in range(0, len(seeds), _CHUNK):
-        scenes = draw_scenes(seeds[i : i + _CHUNK])
-        parts.append(simulate(scenes, geometry, window, appearance_size))
+    """Draws and renders one clip per seed: :func:`simulate` of :func:`draw_scenes`.
+
+    Every kind of clip and crops are among them; of each 16 seeds the last 8 are webcam scenes, the
+    others go to all extremes.
+    """
+    seeds, parts, order = list(seeds), [], []
+    for webcam in (False, True):
+        chosen = [i for i, seed in enumerate(seeds) if seed // 8 % 2 == webcam]
+        for start in range(0, len(chosen), _CHUNK):
+            some = chosen[start : start + _CHUNK]
+            scenes = draw_scenes([seeds[i] for i in some], webcam=webcam, crops=True)
+            parts.append(simulate(scenes, geometry, window, appearance_size))
+            order += some
+    back = torch.tensor(order).argsort()
     rows = {f.name: [getattr(p, f.name) for p in parts] for f in fields(SyntheticBatch)}
     kinds = sum(rows.pop("kind"), [])
-    return SyntheticBatch(kind=kinds, **{k: torch.cat(v) for k, v in rows.items()})
+    tensors = {name: torch.cat(values)[back] for name, values in rows.items()}
+    return SyntheticBatch(kind=[kinds[i] for i in back], **tensors)

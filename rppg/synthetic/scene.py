@@ -311,13 +311,14 @@ def _frame(draw, webcam):
     return aspect, half, centre
 
 
-def draw_scenes(seeds, webcam=False, kinds=True):
+def draw_scenes(seeds, webcam=False, kinds=True, crops=False):
     """Draws one scene per seed.
 
     Args:
         seeds: B integers >= 0 (see draw.SEEDS).
         webcam: usual webcam framing and gentler extremes (for full frames), else any framing.
         kinds: also draw clips without a pulse (about a fifth); else every clip has one.
+        crops: see half of the clips through a crop round the face; else always whole pictures.
 
     Returns:
         :class:`Scenes`.
@@ -471,7 +472,7 @@ def draw_scenes(seeds, webcam=False, kinds=True):
         shot_noise=total * bright.sqrt(),
         rows=draw.log_uniform(120, 960).round(),
         clock=FrameClock.draw(draw),
-        box=_draw_box(draw, aspect, half_face, centre, webcam),
+        box=_draw_box(draw, aspect, half_face, centre, crops),
         codec=_draw_codec(draw),
     )
 
@@ -481,10 +482,10 @@ def _in_band(draw, frequency, where):
     return torch.where(where > 0, draw.log_uniform(0.7, 3.0), frequency)
 
 
-def _draw_box(draw, aspect, half_face, centre, webcam):
+def _draw_box(draw, aspect, half_face, centre, crops):
     """[B, 4]: the whole picture, or for half of the clips a crop round the face."""
     whole = torch.stack([0 * aspect, 0 * aspect, aspect, 1 + 0 * aspect], -1)
-    if webcam:
+    if not crops:
         return whole
     height = half_face * draw.uniform(1.3, 3.6)
     width = height * draw.uniform(0.6, 1.15)

@@ -1,0 +1,277 @@
+"""Tests of the main job and its figures: what is printed, written and refused.
+
+The model is random; where a pulse is needed, a painter stands in for what it would have drawn.
+"""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import av
+import numpy as np
+import pytest
+import tiny_components
+import torch
+from PIL import Image
+
+from bijection import encode_phasor
+from clip_encoder import SheetGeometry, field_to_sheet, read_frames
+from pipeline_pulse import PulsePipeline
+from rppg import plots
+from scripts import measure
+
+ROOT = Path(__file__).resolve().parents[1]
+GEOMETRY = SheetGeometry(bands=4, samples=96, rows=8, size=(384, 64))
+BPM = 72.0
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    pipe = PulsePipeline(**tiny_components.components(), geometry=GEOMETRY, noise_scale=0.25)
+    pipe.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """12 s of noise, 64 x 48 pixels, 10 pictures a second."""
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    rng = np.random.default_rng(0)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(120):
+            picture = rng.integers(0, 255, (48, 64, 3), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    return str(path)
+
+
+def pulse_field(start):
+    times = start + (np.arange(96) + 0.5) / 12
+    face = np.zeros((8, 4))
+    face[1:7, 1:3] = 0.005
+    return np.exp(2j * np.pi * BPM / 60 * times)[:, None, None] * face
+
+
+@pytest.fixture
+def painted(monkeypatch):
+    """Windows from 0 and from 4 s in which 72 bpm are drawn, phase 0 at 0 s."""
+
+    def decode_sheets(self, latents, batch_size):
+        sheets = [field_to_sheet(encode_phasor(pulse_field(s))[..., :], GEOMETRY) for s in (0, 4)]
+        yield torch.from_numpy(np.stack(sheets)).float().movedim(-1, 1) * 2 - 1
+
+    monkeypatch.setattr(PulsePipeline, "decode_sheets", decode_sheets)
+
+
+def strict_json(path):
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    return json.loads(path.read_text(), parse_constant=refuse)
+
+
+def outputs(folder):
+    return {
+        "--json": folder / "a.json",
+        "--plot": folder / "a.png",
+        "--video": folder / "deeper" / "a.mp4",
+        "--sheet": folder / "s.png",
+    }
+
+
+def options(files):
+    return [str(word) for pair in files.items() for word in pair]
+
+
+def test_a_pulse_is_printed_and_written(painted, model, clip, tmp_path, capsys):
+    files = outputs(tmp_path)
+    assert measure.main([clip, "--model", model, *options(files)]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert float(printed[0].split()[2]) == pytest.approx(BPM, abs=0.3)
+    assert printed[0].startswith("heart rate  7") and " bpm ± 0." in printed[0]
+    assert [line.split()[:3] for line in printed[4:]] == [["0.0", "-", "8.0"], ["4.0", "-", "12.0"]]
+
+    written = strict_json(files["--json"])
+    assert list(written) == [
+        "bpm", "confidence", "reason", "sampling_rate", "bvp", "times", "windows",
+    ]  # fmt: skip
+    assert written["bpm"] == pytest.approx(BPM, abs=0.3) and written["reason"] is None
+    assert written["confidence"] > 0.8 and written["sampling_rate"] == 12
+    assert len(written["bvp"]) == len(written["times"]) == 144
+    np.testing.assert_allclose(written["times"], (np.arange(144) + 0.5) / 12, atol=1e-6)
+    assert [list(window) for window in written["windows"]] == 2 * [
+        ["start", "end", "bpm", "confidence"]
+    ]
+    upright = np.cos(2 * np.pi * BPM / 60 * np.array(written["times"]))
+    assert np.corrcoef(upright, written["bvp"])[0, 1] > 0.99
+
+    assert Image.open(files["--sheet"]).size == (384, 128)
+    assert Image.open(files["--plot"]).size[0] == 1320
+    times, pictures = zip(*read_frames(files["--video"]), strict=True)
+    np.testing.assert_allclose(times, np.arange(120) / 10, atol=1e-4)
+    coloured = np.ptp(np.stack(pictures)[:, 18:30, 22:42].astype(int), axis=-1).mean()
+    grey = np.ptp(np.stack(pictures)[:, 18:30, :6].astype(int), axis=-1).mean()
+    assert coloured > 80 and grey < 10
+    assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == [
+        "a.json", "a.mp4", "a.png", "s.png",
+    ]  # fmt: skip
+
+
+def test_a_sheet_is_read_back(painted, model, clip, tmp_path, capsys):
+    files = outputs(tmp_path)
+    measure.main([clip, "--model", model, *options(files)])
+    direct = strict_json(files["--json"])
+    again = {"--json": tmp_path / "b.json", "--plot": tmp_path / "b.png"}
+    sheet = ["--decode", str(files["--sheet"])]
+    assert measure.main([*sheet, "--model", model, *options(again)]) == 0
+    decoded = strict_json(again["--json"])
+    assert decoded["bpm"] == pytest.approx(direct["bpm"], abs=0.05)
+    np.testing.assert_allclose(decoded["bvp"], direct["bvp"], atol=3e-5)
+    assert [w["start"] for w in decoded["windows"]] == [0, 4]
+    assert again["--plot"].stat().st_size > 10000
+
+    bare = tmp_path / "bare.png"  # as another tool would save it: no times, so one window each
+    Image.open(files["--sheet"]).crop((0, 0, 384, 64)).save(bare)
+    capsys.readouterr()
+    assert measure.main(["--decode", str(bare), "--model", model]) == 0
+    assert float(capsys.readouterr().out.split()[2]) == pytest.approx(BPM, abs=0.3)
+    Image.new("RGB", (384, 100)).save(bare)
+    assert measure.main(["--decode", str(bare), "--model", model]) == 2
+    assert "384 x 64 pixels, the picture is 384 x 100" in capsys.readouterr().err
+
+
+def test_no_pulse_is_an_answer_not_an_error(model, clip, tmp_path, capsys):
+    path = tmp_path / "a.json"
+    plot = tmp_path / "a.png"
+    argv = [clip, "--model", model, "--json", str(path), "--plot", str(plot)]
+    assert measure.main(argv) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("no pulse found: ") and printed.count("no pulse found") == 1
+    written = strict_json(path)
+    assert written["bpm"] is None and written["reason"] and written["confidence"] < 0.5
+    assert plot.exists()
+
+
+def test_seeds_reproduce_and_an_ensemble_runs(model, clip, tmp_path):
+    def bvp(*more):
+        path = tmp_path / "a.json"
+        assert measure.main([clip, "--model", model, "--json", str(path), *more]) == 0
+        return strict_json(path)["bvp"]
+
+    crop = ("--crop", "8", "8", "56", "40")
+    first, again = bvp("--seed", "1", *crop), bvp("--seed", "1", *crop)
+    assert first == again != bvp("--seed", "2", *crop)
+    assert len(bvp("--ensemble", "2", "--steps", "2", "--window", "6", *crop)) == 192
+
+
+def bad_clips(tmp_path, clip):
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(Path(clip).read_bytes()[:5000])
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "text.mp4").write_text("no film\n" * 50)
+    Image.new("RGB", (64, 64)).save(tmp_path / "one.png")
+    short = [Image.new("RGB", (64, 64), (i, 0, 0)) for i in range(40)]
+    short[0].save(tmp_path / "short.gif", save_all=True, append_images=short[1:], duration=100)
+    return {
+        tmp_path / "missing.mp4": "no such file",
+        cut: "not a video that can be read",
+        tmp_path / "empty.mp4": "is empty",
+        tmp_path / "text.mp4": "not a video",
+        tmp_path / "one.png": "one picture",
+        tmp_path / "short.gif": "4.0 s long; at least 5 s",
+    }
+
+
+def test_what_is_no_clip_is_refused_in_one_line(model, clip, tmp_path, capsys):
+    files = outputs(tmp_path / "out")
+    for path, message in bad_clips(tmp_path, clip).items():
+        assert measure.main([str(path), "--model", model, *options(files)]) == 2
+        printed = capsys.readouterr()
+        assert message in printed.err and printed.err.count("\n") == 1
+        assert printed.err.startswith("measure: ") and printed.out == ""
+        assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "more, message",
+    [
+        (["--window", "3"], "window must be 5 to 10"),
+        (["--crop", "0", "0", "900", "40"], "crop must be"),
+        (["--crop", "1", "2"], "expected 4 arguments"),
+        (["--steps", "0"], "num_inference_steps"),
+        (["--decode", "a.png"], "takes no clip"),
+        (["--json", "same", "--plot", "same"], "same name"),
+        (["--bananas"], "bananas"),
+    ],
+)
+def test_wrong_options_are_one_line(more, message, model, clip, capsys):
+    try:
+        status = measure.main([clip, "--model", model, *more])
+    except SystemExit as leave:
+        status = leave.code
+    error = capsys.readouterr().err
+    assert status == 2 and message in error and error.count("\n") == 1
+
+
+def test_the_input_is_never_overwritten(model, clip, capsys):
+    with pytest.raises(SystemExit):
+        measure.main([clip, "--model", model, "--video", clip])
+    assert "is a folder or the input" in capsys.readouterr().err
+
+
+def test_a_missing_model_is_one_line(clip, tmp_path, capsys):
+    assert measure.main([clip, "--model", str(tmp_path / "nothing")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_failure_while_writing_leaves_what_was_there(model, clip, tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(measure, "film", fail)
+    (tmp_path / "a.json").write_text("old")
+    files = outputs(tmp_path)
+    assert measure.main([clip, "--model", model, *options(files)]) == 2
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["a.json"]
+    assert (tmp_path / "a.json").read_text() == "old"
+
+
+# --------------------------------------------------------------------------------------- figures
+
+
+def test_the_wheel_is_a_clock_from_the_systolic_peak():
+    wheel = plots.colour_wheel(301)
+    rim, centre = 140, 150
+    expected = {(0, -1): (1, 0, 0), (1, 0): (0.5, 1, 0), (0, 1): (0, 1, 1), (-1, 0): (0.5, 0, 1)}
+    for (x, y), colour in expected.items():
+        rgba = wheel[centre + y * rim, centre + x * rim]
+        np.testing.assert_allclose(rgba[:3], np.array(colour) * rim / 150.5, atol=0.01)
+    assert wheel[0, 0, 3] == 0 and wheel[centre, centre, 3] == 1
+    assert np.abs(wheel[centre, centre, :3]).max() < 1e-9
+
+
+def test_the_four_pictures_are_one_beat_from_its_peak():
+    window = SimpleNamespace(start=4.0, end=12.0, bpm=BPM, confidence=0.9)
+    output = SimpleNamespace(windows=[window], field=[pulse_field(4.0)], sampling_rate=12.0)
+    moments = plots.beat_moments(output)
+    turns = BPM / 60 * moments
+    np.testing.assert_allclose(turns - np.round(turns[0]), [0, 0.25, 0.5, 0.75], atol=1e-6)
+    assert abs(moments[0] - 8) < 60 / BPM
+
+
+# --------------------------------------------------------------------------------- the bundled clip
+
+
+@pytest.mark.skipif(
+    not (ROOT / "tiny" / "adapter").is_dir() or not measure.DEMO.is_file(),
+    reason="the miniature or the bundled clip is not there",
+)
+def test_the_bundled_clip(tmp_path, capsys):
+    path = tmp_path / "a.json"
+    assert measure.main(["--json", str(path)]) == 0
+    truth = json.loads(measure.DEMO.with_suffix(".json").read_text())
+    assert strict_json(path)["bpm"] == pytest.approx(truth["bpm"], abs=3)
+    assert "assets/demo.mp4" in capsys.readouterr().out
