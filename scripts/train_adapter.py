@@ -1,8 +1,8 @@
 """Trains the LoRA that makes a FLUX.2-klein-shaped base draw pulse sheets.
 
-One evaluation at the noise end of the flow, with a loss on the latents and, through the frozen VAE
-decoder and the bijection, on the phasors. Stops at any time; the same command goes on where it
-stopped.
+One evaluation at the far end of the flow, from the motion sheet's latents, with a loss on the
+latents and, through the frozen VAE decoder and the bijection, on the phasors. Stops at any time;
+the same command goes on where it stopped.
 """
 
 import argparse
@@ -24,7 +24,6 @@ import bijection
 from clip_encoder import SheetGeometry, field_to_sheet, motion_sheet
 from pipeline_pulse import (
     APPEARANCE_T,
-    MOTION_T,
     PulsePipeline,
     bright_field,
     decode_tokens,
@@ -92,17 +91,15 @@ def make_batch(vae, geometry, seeds, appearance_size):
 
 def cached_batch(path, make):
     """What ``make()`` returns, kept as half-precision safetensors for the next epochs."""
-    if path.exists():
-        return {name: tensor.float() for name, tensor in load_file(path).items()}
-    batch = make()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    halves = {name: tensor.to(torch.float16).contiguous() for name, tensor in batch.items()}
-    halves["field"] = batch["field"].contiguous()
-    halves["bpm"] = batch["bpm"].float().contiguous()
-    new = path.with_suffix(".new")
-    save_file(halves, new)
-    new.replace(path)
-    return batch
+    if not path.exists():
+        batch = make()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        halves = {name: tensor.to(torch.float16).contiguous() for name, tensor in batch.items()}
+        halves |= {name: batch[name].float().contiguous() for name in ("field", "bpm")}
+        new = path.with_suffix(".new")
+        save_file(halves, new)
+        new.replace(path)
+    return {name: tensor.float() for name, tensor in load_file(path).items()}
 
 
 def batch_order(batches, epoch, seed):
@@ -180,8 +177,6 @@ class Trainer:
             init_lora_weights="gaussian",
         )
         self.model = get_peft_model(pipe.transformer, config)
-        if arguments.full:
-            self.model.requires_grad_(True)
         self.average = Average(self.model)
         trained = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
@@ -195,7 +190,6 @@ class Trainer:
             [
                 token_ids(*sheet, 0),
                 token_ids(*appearance, APPEARANCE_T),
-                token_ids(*sheet, MOTION_T),
             ]
         )
         self.cache = Path(arguments.checkpoints) / "cache"
@@ -210,19 +204,19 @@ class Trainer:
 
     def clean(self, batch, start):
         """Predicted clean tokens [B, N, C] of a batch, from the start latents."""
-        references = torch.cat([batch["appearance"], batch["motion"]], 1)
         with torch.autocast("cpu", torch.bfloat16):
-            return predict_clean(
-                self.model, start, references, self.prompt_embeds, self.ids
-            ).float()
+            clean = predict_clean(
+                self.model, start, batch["appearance"], self.prompt_embeds, self.ids
+            )
+        return clean.float()
 
     def loss(self, batch, rng):
         """Total loss and its parts as a dict of floats."""
-        start = torch.zeros_like(batch["target"])
+        start = batch["motion"]
         if torch.rand((), generator=rng) < NOISY_SHARE:
-            start = self.arguments.noise_scale * torch.randn(start.shape, generator=rng)
+            start = start + self.arguments.noise_scale * torch.randn(start.shape, generator=rng)
         clean = self.clean(batch, start)
-        latent = F.mse_loss(clean, batch["target"])
+        latent = F.smooth_l1_loss(clean, batch["target"])
         rows = max(1, round(PHASOR_SHARE * len(clean)))
         with torch.autocast("cpu", torch.bfloat16):
             images = drawn(self.vae, clean[:rows], self.geometry)
@@ -242,7 +236,7 @@ class Trainer:
         rate = self.geometry.samples / WINDOW
         for number in range(batches):
             batch = self.batch("validation", number)
-            clean = self.clean(batch, torch.zeros_like(batch["target"]))
+            clean = self.clean(batch, batch["motion"])
             fields, weights = field_of_images(drawn(self.vae, clean, self.geometry), self.geometry)
             amplitude = torch.view_as_complex(batch["field"]).abs().amax((1, 2, 3))
             for field, weight, bpm, strongest in zip(fields, weights, batch["bpm"], amplitude):
@@ -356,7 +350,6 @@ def main(argv=None):
     parser.add_argument(
         "--random-base", action="store_true", help="ablation: untrained transformer"
     )
-    parser.add_argument("--full", action="store_true", help="ablation: train every weight")
     Trainer(parser.parse_args(argv)).run()
 
 

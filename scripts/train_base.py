@@ -16,7 +16,6 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pipeline_pulse import (
     APPEARANCE_T,
-    MOTION_T,
     PROMPT,
     PulsePipeline,
     decode_tokens,
@@ -40,6 +39,8 @@ SIZES = ((32, 768), (32, 768), (64, 384), (128, 192))
 """Heights and widths of the training pictures in px: half of them wide strips."""
 THUMBNAIL = (64, 64)
 TEXT_TOKENS = 24
+NOISE = 0.25
+"""Standard deviation of the noise on half of the starts, in units of the normalised latents."""
 REPORT_EVERY, SAVE_EVERY = 50, 200
 
 
@@ -124,44 +125,42 @@ def flow_batch(parts, features, rng, count):
     """One batch of picture-to-picture tasks, in tokens.
 
     Returns:
-        (clean [B, N, C] tokens of the target, the other arguments of ``predict_velocity`` by name,
-        target pictures [B, 3, H, W] in [0, 1]).
+        (given and clean [B, N, C] tokens of the source and the target, the other arguments of
+        ``predict_velocity`` by name, target pictures [B, 3, H, W] in [0, 1]).
     """
     height, width = pick_size(rng)
     prompts, thumbnail, source, target = examples(rng, count, height, width, THUMBNAIL)
-    with torch.no_grad():
-        reference, clean, small = (
-            encode_images(parts["vae"], picture * 2 - 1) for picture in (source, target, thumbnail)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        given, clean, small = (
+            encode_images(parts["vae"], picture * 2 - 1).float()
+            for picture in (source, target, thumbnail)
         )
     size = token_size(parts["vae"])
     ids = [
         token_ids(h // size, w // size, t)
-        for (h, w), t in (
-            ((height, width), 0),
-            (THUMBNAIL, APPEARANCE_T),
-            ((height, width), MOTION_T),
-        )
+        for (h, w), t in (((height, width), 0), (THUMBNAIL, APPEARANCE_T))
     ]
     inputs = {
-        "references": torch.cat([small, reference], 1),
+        "references": small,
         "prompt_embeds": torch.stack([features[prompt] for prompt in prompts]),
         "image_ids": torch.cat(ids),
     }
-    return clean, inputs, target
+    return given, clean, inputs, target
 
 
-def noised(clean, rng):
-    """(sigma [B], noisy latents, velocity target) of a batch of clean tokens [B, N, C].
+def between(given, clean, rng):
+    """(sigma [B], latents, velocity target) on the way from the source's tokens to the target's.
 
-    Three quarters of the rows start from zeros at sigma = 1, where one step is the whole answer;
-    the others are ordinary flow matching with logit-normal sigma.
+    A rectified flow between pictures (arXiv 2209.03003): latents = (1 - sigma) clean + sigma given.
+    Three quarters of the rows are at sigma = 1, where one step is the whole answer; half of all
+    start with some noise on the source.
     """
     rows = (len(clean), 1, 1)
     one_step = (torch.rand(rows, generator=rng) < 0.75).float()
-    sigma = torch.sigmoid(torch.randn(rows, generator=rng))
-    sigma = torch.lerp(sigma, torch.ones_like(sigma), one_step)
-    noise = torch.randn(clean.shape, generator=rng) * (1 - one_step)
-    return sigma.flatten(), (1 - sigma) * clean + sigma * noise, noise - clean
+    sigma = torch.lerp(torch.rand(rows, generator=rng), torch.ones(rows), one_step)
+    noise = NOISE * (torch.rand(rows, generator=rng) < 0.5)
+    start = given + noise * torch.randn(clean.shape, generator=rng)
+    return sigma.flatten(), (1 - sigma) * clean + sigma * start, start - clean
 
 
 def train_transformer(parts, arguments, log, checkpoint):
@@ -182,12 +181,12 @@ def train_transformer(parts, arguments, log, checkpoint):
     running = 0.0
     for step in bar:
         rng = step_rng(arguments.seed, 3, step)
-        clean, inputs, _ = flow_batch(parts, features, rng, arguments.batch)
-        sigma, noisy, target = noised(clean, rng)
+        given, clean, inputs, _ = flow_batch(parts, features, rng, arguments.batch)
+        sigma, latents, target = between(given, clean, rng)
         set_learning_rate(optimizers.values(), learning_rate(step, arguments.steps, 1.0))
         with torch.autocast("cpu", torch.bfloat16):
-            predicted = predict_velocity(transformer, noisy, sigma=sigma, **inputs)
-        loss = F.mse_loss(predicted.float(), target)
+            predicted = predict_velocity(transformer, latents, sigma=sigma, **inputs)
+        loss = F.smooth_l1_loss(predicted.float(), target)
         for optimizer in optimizers.values():
             optimizer.zero_grad()
         loss.backward()
@@ -210,11 +209,10 @@ def validate(parts, seed):
     sums = {"vae": 0.0, "one step": 0.0, "the source itself": 0.0}
     batches = 16
     for step in range(batches):
-        clean, inputs, picture = flow_batch(parts, features, step_rng(seed, 4, step), 16)
-        source = inputs["references"][:, -clean.shape[1] :]
-        drawn_clean = predict_clean(parts["transformer"], torch.zeros_like(clean), **inputs)
+        given, clean, inputs, picture = flow_batch(parts, features, step_rng(seed, 4, step), 16)
+        drawn_clean = predict_clean(parts["transformer"], given, **inputs)
         height, width = picture.shape[2:]
-        for name, tokens in zip(sums, (clean, drawn_clean, source)):
+        for name, tokens in zip(sums, (clean, drawn_clean, given)):
             drawn = decode_tokens(parts["vae"], tokens, height, width)
             sums[name] += F.mse_loss(drawn.clamp(-1, 1) / 2 + 0.5, picture).item() / batches
     return {name: round(-10 * math.log10(error), 2) for name, error in sums.items()}

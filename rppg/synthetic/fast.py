@@ -105,43 +105,44 @@ _YCC = torch.tensor([[0.299, 0.587, 0.114], [-0.169, -0.331, 0.5], [0.5, -0.419,
 
 
 def compress(cells, codec, window, draw):
-    """A crude video codec on cell means: what does not change enough is held, until a key frame.
+    """A crude video codec on cell means: small changes are held back, coded ones come with errors.
 
     Each cell's luma and chroma follow the picture by d * d^2 / (d^2 + zone^2) for a change d: the
-    average of many blocks, of which those with too small a residual are skipped. Key frames and
-    a rounding error that is held with them are laid over.
+    average of many blocks, of which those with too small a residual are skipped. Each step adds a
+    rounding error, which stays until it is corrected. Key frames start afresh. Ranges are set so
+    that the pulse's loss (in luma 0.95 to 0.4 of its amplitude, in chroma less evenly) and the
+    noise added (1e-4 to 5e-4 of the mean) are those of rendered clips after H.264 at rate factors
+    17 to 24, MPEG-4 and M-JPEG.
 
     Args:
         cells: [B, T, rows, bands, 3] camera values.
-        codec: [B, 4] dead zone (camera units, 0 = none), chroma factor, key interval (s), share of
-            the zone that a key frame's rounding moves a cell.
+        codec: [B, 5] dead zone (camera units), its factor for chroma, rounding error (camera
+            units), its factor for chroma, key interval (s).
         window: seconds that the T samples cover.
         draw: a :class:`Draw`.
 
     Returns:
         the same shape.
     """
-    zone, chroma, interval, step = codec.T
-    zones = zone[:, None] * torch.stack([torch.ones_like(chroma), chroma, chroma], -1)
-    zones = zones[:, None, None]  # [B, 1, 1, 3]
-    squared = zones.square() + 1e-12
+    zone, zone_chroma, error, error_chroma, interval = codec.T
+    one = torch.ones_like(zone)
+    zones = zone[:, None] * torch.stack([one, zone_chroma, zone_chroma], -1)
+    errors = error[:, None] * torch.stack([one, error_chroma, error_chroma], -1)
+    squared = zones[:, None, None].square() + 1e-12  # [B, 1, 1, 3]
     samples = cells.shape[1]
     every = (interval / window * samples).round().clamp(min=2).long()
     first = (draw.uniform() * every).long()
-    error = draw.noise(*cells.shape[1:]) * (zones * step[:, None, None, None])[:, None]
-    target = cells @ _YCC.T
     is_key = (torch.arange(samples) % every[:, None] == first[:, None])[:, :, None, None, None]
-    held = target[:, 0] + error[:, 0]
+    rounding = draw.noise(*cells.shape[1:]) * errors[:, None, None, None]
+    target = cells @ _YCC.T
+    held = target[:, 0] + rounding[:, 0]
     out = [held]
     for t in range(1, samples):
         change = target[:, t] - held
         passed = change * (change.square() / (change.square() + squared))
-        # What is coded is coded with an error, in proportion to what had to be coded.
-        noisy = passed + error[:, t] * (passed.abs() / (passed.abs() + zones + 1e-9))
-        held = torch.where(is_key[:, t], target[:, t] + 0.5 * error[:, t], held + noisy)
+        held = torch.where(is_key[:, t], target[:, t], held + passed) + rounding[:, t]
         out.append(held)
-    coded = torch.stack(out, 1) @ torch.linalg.inv(_YCC).T
-    return torch.where((zone > 0)[:, None, None, None, None], coded, cells)
+    return torch.stack(out, 1) @ torch.linalg.inv(_YCC).T
 
 
 def simulate(scenes, geometry, window=8.0, appearance_size=(64, 64), clean=False):

@@ -4,7 +4,8 @@ Both renderers (frames.py: every pixel and frame; fast.py: a coarse grid) call :
 
 Units. Picture coordinates are in picture heights, x right, y down, origin top left. Head units are
 half a face height, origin between the eyes and the nose, chin at +1. Light is linear; what
-``shade`` returns is the camera's value in 0..1, after its response curve.
+``shade`` returns is the camera's value in 0..1, after its response curve. Textures hold square
+roots of reflectance, and layers are blended in them (see textures.py).
 
 Model. Dichromatic reflection (Shafer 1985; Wang et al., "Algorithmic Principles of Remote PPG",
 2017): C = I (diffuse (1 - A s p(t) u) + specular), with p the pulse, s <= 1 the place's strength
@@ -47,7 +48,8 @@ class Moment:
     """Everything that changes, at T times: what a shader needs besides the textures.
 
     pose [B, 8, T] (x, y in head units, roll in rad, logarithm of zoom, yaw and pitch in head units
-    of shift, shake x, y in picture heights), light [B, 8, T] (ambient, its red, green, blue; side light, the same; logarithms),
+    of shift, shake x, y in picture heights), light [B, 8, T] (ambient, its red, green, blue; side
+    light, the same; logarithms),
     pulse and slope [B, T], lid and jaw [B, T], room [B, 4, T] (sway x, y; object's path x, y),
     glow [B, T] (of the object).
     """
@@ -127,7 +129,7 @@ class Scenes:
     rows: torch.Tensor  # [B] sensor rows in the picture
     clock: FrameClock
     box: torch.Tensor  # [B, 4] what a sheet is made of: left, top, right, bottom, picture
-    codec: torch.Tensor  # [B, 4] see fast.compress
+    codec: torch.Tensor  # [B, 5] see fast.compress
 
     def __len__(self):
         return len(self.seeds)
@@ -196,10 +198,9 @@ class Scenes:
         u, v = self._head_frame(moment, points, 1.0)
         delay = self.lag[:, 0, None, None] * u + self.lag[:, 1, None, None] * v
         wave = _over(self.amplitude) * (_over(moment.pulse) - delay * _over(moment.slope))
-        # What a unit of blood texture takes from red, green and blue, for this wave.
-        blush = (
-            wave[:, :, None] * (self.skin / self.skin[:, 1:2] * self.pulse_colour)[:, None, :, None]
-        )
+        # What a unit of blood texture takes from the roots of red, green and blue, for this wave.
+        tint = 0.5 * (self.skin / self.skin[:, 1:2]).sqrt() * self.pulse_colour
+        blush = wave[:, :, None] * tint[:, None, :, None]
 
         logs = moment.light
         ambient = self.ambient[:, :, None] * (logs[:, :1] + logs[:, 1:4]).exp()
@@ -209,16 +210,16 @@ class Scenes:
         place = (1 + (away * self.gradient[:, None]).sum(-1)).clamp(min=0.1)
         ambient = ambient.mT[..., None] * place[:, None, None]
 
-        picture = (ambient + 0.5 * side) * self._behind(layers, moment, points, blush)
+        picture = (ambient + 0.5 * side).sqrt() * self._behind(layers, moment, points, blush)
         if layers.head is not None:
             yaw, pitch = moment.pose[:, 4, :, None], moment.pose[:, 5, :, None]
             angle = _over(self.side_angle)
             facing = angle.cos() * (u + 2 * yaw) + angle.sin() * (v + 2 * pitch)
             lit = ambient + side * (0.5 + 0.4 * facing).clamp(0, 1.3)[:, :, None]
             reflected, covered = self._head(layers, moment, u, v, blush)
-            picture = picture * (1 - covered) + lit * reflected
-        value = (picture * self.exposure[:, None, :, None]).clamp(1e-5, 1)
-        return value ** (1 / self.gamma)[:, None, None, None]
+            picture = picture * (1 - covered) + (lit * reflected).sqrt()
+        root = (picture * self.exposure.sqrt()[:, None, :, None]).clamp(3e-3, 1)
+        return root ** (2 / self.gamma)[:, None, None, None]
 
     def _head_frame(self, moment, points, share):
         """Points in head units [B, T, P] x 2, of what follows a share of the head's movement."""
@@ -231,7 +232,7 @@ class Scenes:
         return cos * dx + sin * dy, cos * dy - sin * dx
 
     def _head(self, layers, moment, u, v, blush):
-        """Diffuse and specular reflection [B, T, 3, P] of the head, and its coverage [B, T, 1, P].
+        """Reflection [B, T, 3, P] of the head times coverage squared, and coverage [B, T, 1, P].
 
         Turning the head moves the features inside its outline; opening the mouth moves the chin.
         """
@@ -243,13 +244,14 @@ class Scenes:
             (u - yaw * bulge) / textures.HEAD_BOX[2],
             (v - pitch * bulge - _over(moment.jaw) * fall) / textures.HEAD_BOX[3],
         )
-        lid = 0.85 * self.skin[:, None, :, None] * head[:, :, 6:7] - head[:, :, 7:8]
+        lid = (0.85 * self.skin).sqrt()[:, None, :, None] * head[:, :, 6:7] - head[:, :, 7:8]
         diffuse = head[:, :, :3] - blush * head[:, :, 4:5] + _over(moment.lid)[:, :, None] * lid
         gloss = _over(self.specular) * (1 + 3 * (yaw * u + pitch * v)).clamp(0, 3) * head[:, :, 5]
-        return diffuse + gloss[:, :, None], head[:, :, 3:4]
+        covered = head[:, :, 3:4]
+        return diffuse.square() + covered * gloss[:, :, None], covered
 
     def _behind(self, layers, moment, points, blush):
-        """Reflectance [B, T, 3, P] of the torso before the room and an object that moves in it."""
+        """Root of reflectance [B, T, 3, P]: torso before the room and what moves in it."""
         tx, ty = self._head_frame(moment, points, _over(self.torso_share))
         _, top, right, bottom = textures.TORSO_BOX
         torso = _sample(layers.torso, tx / right, (ty - top) / (bottom - top) * 2 - 1)
@@ -264,7 +266,7 @@ class Scenes:
         ox, oy, radius, *colour, opacity = self.object[:, :, None, None].unbind(1)
         near = ((x - ox - path_x) ** 2 + (y - oy - path_y) ** 2) / radius**2
         veil = (opacity * (1 - near).clamp(min=0))[:, :, None]
-        thing = torch.stack(colour, 2) * _over(moment.glow)[:, :, None]
+        thing = (torch.stack(colour, 2) * _over(moment.glow)[:, :, None]).clamp(min=0).sqrt()
         room = room + veil * (thing - room)
         return room * (1 - torso[:, :, 3:4]) + torso[:, :, :3] - blush * torso[:, :, 4:5]
 
@@ -344,7 +346,7 @@ def draw_scenes(seeds, webcam=False, kinds=True, crops=False):
     layers = Layers(head * (1 - absent), torso * (1 - absent), room)
 
     heart = Heart.draw(draw)
-    low, high = (0.006, 0.03) if webcam else (0.002, 0.03)
+    low, high = (0.008, 0.04) if webcam else (0.002, 0.04)
     amplitude = draw.log_uniform(low, high) * (1 - 0.8 * melanin) * is_kind("pulse")
     colour = torch.tensor(PULSE_COLOUR) * (1 + 0.12 * draw.normal(3).clamp(-2, 2))
     colour = colour / colour[:, 1:2]
@@ -352,7 +354,7 @@ def draw_scenes(seeds, webcam=False, kinds=True, crops=False):
 
     aspect, half_face, centre = _frame(draw, webcam)
     rest = draw.normal(8).clamp(-2, 2) * torch.tensor([0, 0, 0.07, 0, 0.08, 0.06, 0, 0])
-    low, high = (0.004, 0.12) if webcam else (0.003, 0.3)
+    low, high = (0.008, 0.15) if webcam else (0.003, 0.3)
     liveliness = draw.log_uniform(low, high)
     liveliness = torch.where(
         is_kind("periodic motion") > 0, draw.log_uniform(0.03, 0.3), liveliness
@@ -396,7 +398,7 @@ def draw_scenes(seeds, webcam=False, kinds=True, crops=False):
         -1,
     )
     tinted = torch.tensor([1, 0.25, 0.25, 0.25, 1, 0.4, 0.4, 0.4])
-    light_mix = light_mix * tinted[:, None] * (0.5 if webcam else 1)
+    light_mix = light_mix * tinted[:, None] * (0.6 if webcam else 1)
     flicker = Rhythm.draw(draw, 8, 0.1, 5.0)
     flicker = replace(
         flicker, frequency=_in_band(draw, flicker.frequency, is_kind("periodic light"))
@@ -422,8 +424,9 @@ def draw_scenes(seeds, webcam=False, kinds=True, crops=False):
 
     gamma = draw.uniform(1.6, 2.4)
     lit = ambient + 0.5 * side
-    metered = (0.5 * skin + 0.5 * room.mean((2, 3))) * lit
-    metered = torch.where(absent[:, 0, 0] > 0, room.mean((2, 3)) * lit, metered).mean(-1)
+    walls = room.mean((2, 3)).square()
+    share = 0.5 * (1 - absent[:, 0, 0])
+    metered = (torch.lerp(walls, skin, share) * lit).mean(-1)
     level = draw.uniform(0.3, 0.6) ** gamma
     balance = (lit.mean(-1, keepdim=True) / lit) ** draw.uniform(0.4, 1.1)[:, None]
     exposure = (level / metered)[:, None] * balance
@@ -499,13 +502,15 @@ def _draw_box(draw, aspect, half_face, centre, crops):
 
 
 def _draw_codec(draw):
-    """[B, 4]: dead zone (camera units, 0 = no codec), chroma factor, key interval s, step share."""
+    """[B, 5]: what fast.compress takes; a third of the clips has no codec."""
+    coded = draw.coin(0.67)
     return torch.stack(
         [
-            draw.coin(0.65) * draw.log_uniform(0.0003, 0.005),
-            draw.uniform(1, 3),
+            coded * draw.coin(0.8) * draw.log_uniform(0.0001, 0.003),
+            draw.log_uniform(0.4, 3),
+            coded * draw.log_uniform(0.00003, 0.0004),
+            draw.log_uniform(0.7, 4),
             draw.uniform(0.5, 10),
-            draw.uniform(0.1, 0.6),
         ],
         -1,
     )

@@ -1,6 +1,8 @@
 """Textures of head, torso and background, drawn for a batch of subjects.
 
-Linear light, channels first, colours premultiplied by coverage; nothing here moves or pulses.
+Channels first, colours as square roots of linear reflectance, premultiplied by coverage; nothing
+here moves or pulses. The root is close to a camera's response, so area means of a texture are area
+means of what the camera sees, and layers are blended as they are, up to a mild curve.
 """
 
 import torch
@@ -89,8 +91,8 @@ def draw_head(draw, skin, melanin):
         melanin: [B] melanosome fraction.
 
     Returns:
-        [B, 8, SIZE, SIZE]: red, green, blue, coverage; blood = (green albedo) * (pulse strength
-        0..1); specular map; eye opening (what a closing lid covers) and the luminance there.
+        [B, 8, SIZE, SIZE]: red, green, blue (roots), coverage; blood = green * pulse strength
+        (0..1); specular map; eye opening (what a closing lid covers) and the mean colour there.
     """
     u, v = box_grid(HEAD_BOX)
 
@@ -204,7 +206,7 @@ def draw_head(draw, skin, melanin):
         + 0.15
     ) * (1 + 0.15 * fine)
     specular = specular.clamp(0) * (bare * face + 0.2 * hair)
-    picture = picture.clamp(0.002, 1.0) * head[:, None]
+    picture = picture.clamp(0.002, 1.0).sqrt() * head[:, None]
     seen = eyes * picture.mean(1)
     extra = [head, picture[:, 1] * strength, specular * head, eyes * head, seen]
     extra = torch.stack(extra, 1)
@@ -219,7 +221,7 @@ def draw_torso(draw, skin):
         skin: [B, 3] linear skin colour.
 
     Returns:
-        [B, 5, SIZE, SIZE]: red, green, blue, coverage, blood (as in :func:`draw_head`).
+        [B, 5, SIZE, SIZE]: red, green, blue (roots), coverage, blood (as in :func:`draw_head`).
     """
     x, y = box_grid(TORSO_BOX)
 
@@ -244,7 +246,7 @@ def draw_torso(draw, skin):
     shadow = 1 - 0.5 * _spot(x, (y - 1.0) / 0.6, 0, 0, 0.5)
     flesh = skin[:, :, None, None] * (shadow * (1 + 0.03 * noise))[:, None]
     picture = torch.lerp(fabric[:, :, None, None] * weave[:, None], flesh, bare[:, None])
-    picture = picture.clamp(0.002, 1.0) * cover[:, None]
+    picture = picture.clamp(0.002, 1.0).sqrt() * cover[:, None]
     blood = picture[:, 1] * bare * each(0.15, 0.6)
     return torch.cat([picture, cover[:, None], blood[:, None]], 1)
 
@@ -257,7 +259,7 @@ def draw_background(draw, skin):
         skin: [B, 3] linear skin colour; a quarter of the rooms has walls of about that colour.
 
     Returns:
-        [B, 3, SIZE, SIZE].
+        [B, 3, SIZE, SIZE]: red, green, blue (roots).
     """
     x, y = box_grid((0, 0, 1, 1))
     noise = coloured_noise(draw.noise(2, SIZE, SIZE), draw.uniform(0.6, 2.0, 2, 1, 1))
@@ -278,7 +280,7 @@ def draw_background(draw, skin):
         edge = torch.maximum((x - cx).abs() - rx, (y - cy).abs() - ry)
         colour = draw.log_uniform(0.02, 0.9)[:, None] * draw.uniform(0.3, 1.0, 3)
         picture = _paint(picture, colour, _inside(edge, 0.015) * draw.coin(0.6)[:, None, None])
-    return picture.clamp(0.002, 1.0)
+    return picture.clamp(0.002, 1.0).sqrt()
 
 
 def box_filter(texture, width, height, size):

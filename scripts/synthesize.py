@@ -1,0 +1,56 @@
+"""Renders synthetic test clips with a known pulse: video, ground truth (JSON) and skin mask (PNG).
+
+Clips that are already there are kept, so an interrupted run goes on where it stopped.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch  # noqa: E402
+
+from rppg.synthetic import SEEDS, render_set  # noqa: E402
+
+
+def arguments(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for the clips")
+    parser.add_argument("--split", choices=tuple(SEEDS), default="test", help="default: test")
+    parser.add_argument("--count", type=int, default=200, help="number of clips, one subject each")
+    parser.add_argument("--start", type=int, default=0, help="number of the first clip")
+    parser.add_argument("--seconds", type=float, default=10.0, help="length of a clip")
+    parser.add_argument(
+        "--pulse", type=int, choices=(0, 1), default=1, help="0: the same clips without a pulse"
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    options = arguments(argv)
+    torch.set_num_threads(1)  # pictures are small: more threads only wait for each other
+    try:
+        if options.count < 1 or options.seconds <= 0:
+            raise ValueError("--count and --seconds must be above 0")
+        render_set(
+            options.out,
+            options.split,
+            options.count,
+            pulse=bool(options.pulse),
+            seconds=options.seconds,
+            start=options.start,
+        )
+    except (ValueError, OSError) as error:
+        print(f"synthesize.py: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("synthesize.py: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

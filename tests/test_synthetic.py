@@ -1,0 +1,251 @@
+"""The renderer: its two paths agree, its ground truth is true, its splits share nobody."""
+
+import json
+import math
+import subprocess
+import sys
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from PIL import Image
+
+from clip_encoder import SheetGeometry, encode_windows, read_frames
+from rppg.synthetic import (
+    KINDS,
+    SEEDS,
+    Recipe,
+    draw_scenes,
+    render_frames,
+    render_set,
+    simulate,
+    simulate_batch,
+    split_seeds,
+    subject_of,
+    write_clip,
+)
+from rppg.synthetic.frames import ground_truth
+from rppg.synthetic.skin import FITZPATRICK_MELANIN, skin_reflectance
+
+GEOMETRY = SheetGeometry(bands=4, samples=96, rows=8, size=(384, 64))
+SEED = SEEDS["test"]
+SMALL = (160, 120)
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    with torch.no_grad():
+        return draw_scenes(range(SEED, SEED + 32, 4), webcam=True, kinds=False)
+
+
+@pytest.fixture(scope="module")
+def paths(scenes):
+    """(fast motion, full motion, fast appearance, full appearance) of three scenes, no noise."""
+    results = []
+    with torch.no_grad():
+        for seed in scenes.seeds[:3]:
+            scene = draw_scenes([seed], webcam=True, kinds=False)
+            scene = replace(scene, clock=replace(scene.clock, fps=torch.tensor([20.0])))
+            scene = scene.on_sensor(*SMALL)
+            fast = simulate(scene, GEOMETRY, clean=True)
+            stamps, frames = zip(*render_frames(scene, SMALL, 8.5, noise=False), strict=True)
+            full = next(iter(encode_windows(np.stack(frames), GEOMETRY, timestamps=stamps)))
+            results.append(
+                (fast.motion[0].numpy(), full.motion, fast.appearance[0].numpy(), full.appearance)
+            )
+    return results
+
+
+def test_fast_path_agrees_with_full_frames(paths):
+    """The stated tolerance: motion correlates above 0.97, differs by under 0.4 % of the mean."""
+    for fast, full, _, _ in paths:
+        assert np.corrcoef(fast.ravel(), full.ravel())[0, 1] > 0.97
+        assert np.sqrt(np.mean((fast - full) ** 2)) < 0.004
+
+
+def test_fast_appearance_agrees_with_full_frames(paths):
+    for _, _, fast, full in paths:
+        assert np.sqrt(np.mean((fast - full) ** 2)) < 0.02
+
+
+def lock_in(trace, phase):
+    """Complex amplitude of cos(phase - lag) in traces [T, n], against three harmonics."""
+    columns = [torch.ones_like(phase)]
+    columns += [f(k * phase) for k in (1, 2, 3) for f in (torch.cos, torch.sin)]
+    solution = torch.linalg.lstsq(torch.stack(columns, 1), trace).solution
+    return torch.complex(solution[1], solution[2])
+
+
+def test_amplitude_and_lag_are_those_of_the_sheet(scenes):
+    with torch.no_grad():
+        pulse = simulate(scenes, GEOMETRY, clean=True)
+        none = simulate(scenes.without_pulse(), GEOMETRY, clean=True)
+    for i in range(len(scenes)):
+        trace = -(pulse.motion - none.motion)[i, ..., 1].reshape(96, -1).double()
+        measured = lock_in(trace, pulse.phase[i].double()).reshape(8, 4)
+        angle = math.pi * float(pulse.bpm[i]) / 60 * 8 / 96
+        expected = pulse.amplitude[i] * math.sin(angle) / angle  # a sample averages over its time
+        skin = pulse.amplitude[i] > 0.3 * pulse.amplitude[i].max()
+        ratio = (measured.abs() / expected)[skin]
+        assert abs(float(ratio.mean()) - 1) < 0.05
+        assert float(ratio.std()) < 0.03
+        assert float((measured.angle() - pulse.phase_lag[i])[skin].abs().max()) < 0.06
+
+
+def test_zero_pulse_is_exactly_none(scenes):
+    with torch.no_grad():
+        still = scenes.without_pulse()
+        a = simulate(still, GEOMETRY, clean=True)
+        b = simulate(
+            replace(still, heart=replace(still.heart, rate=still.heart.rate * 1.3)),
+            GEOMETRY,
+            clean=True,
+        )
+    assert float(a.amplitude.abs().max()) == 0
+    moves = scenes.cardiac_motion.abs().amax((1, 2)) > 0
+    assert (~moves).any() and torch.equal(a.motion[~moves], b.motion[~moves])
+
+
+def test_negatives_have_no_pulse_and_their_share():
+    batch = simulate_batch(split_seeds("train", 120), GEOMETRY, appearance_size=(16, 16))
+    has = batch.amplitude.amax((1, 2)) > 0
+    assert all(bool(h) <= (k == "pulse") for h, k in zip(has, batch.kind, strict=True))
+    assert set(batch.kind) <= set(KINDS) and 0.1 < 1 - float(has.float().mean()) < 0.35
+    for field in ("motion", "appearance", "phase", "amplitude", "phase_lag", "bpm"):
+        assert torch.isfinite(getattr(batch, field)).all()
+    assert 40 <= float(batch.bpm.min()) * 1.2 and float(batch.bpm.max()) < 215
+
+
+def test_a_clip_depends_on_its_seed_alone():
+    together = simulate_batch([3, 70, 71, 500], GEOMETRY, appearance_size=(16, 16))
+    alone = simulate_batch([71], GEOMETRY, appearance_size=(16, 16))
+    again = simulate_batch([71], GEOMETRY, appearance_size=(16, 16))
+    for field in fields(alone):
+        one, other = getattr(alone, field.name), getattr(together, field.name)[2:3]
+        if field.name == "kind":
+            assert one == other
+            continue
+        assert torch.equal(one, getattr(again, field.name))
+        assert torch.allclose(one, other, atol=2e-5, equal_nan=True)
+
+
+def test_subjects_are_disjoint_and_shared_by_takes():
+    ends = {split: (first, first + 9_999_999) for split, first in SEEDS.items()}
+    subjects = {split: [subject_of(s) for s in both] for split, both in ends.items()}
+    ordered = sorted(subjects.values())
+    assert all(low[1] < high[0] for low, high in zip(ordered, ordered[1:], strict=False))
+    takes = draw_scenes([40, 41, 44], webcam=True, kinds=False)
+    assert torch.equal(takes.textures.head[0], takes.textures.head[1])
+    assert not torch.equal(takes.textures.head[0], takes.textures.head[2])
+    assert takes.heart.rate[0] != takes.heart.rate[1]
+    with pytest.raises(ValueError, match="10,000,000"):
+        split_seeds("test", 2, 9_999_999)
+    with pytest.raises(ValueError, match="'tests'"):
+        split_seeds("tests", 2)
+
+
+def test_true_rate_is_the_highest_peak_of_the_spectrum(scenes):
+    for i, seed in enumerate(scenes.seeds):
+        truth = ground_truth(
+            draw_scenes([seed], True, False), Recipe((64, 48), "h264", 20), [], 20.0
+        )
+        bvp = np.array(truth["bvp"]) * np.hanning(len(truth["bvp"]))
+        frequencies = np.fft.rfftfreq(1 << 16, truth["times"][1]) * 60
+        power = np.abs(np.fft.rfft(bvp, 1 << 16))
+        power[(frequencies < 38) | (frequencies > 200)] = 0
+        peak = frequencies[power.argmax()]
+        assert abs(peak - truth["bpm"]) < 0.06 * truth["bpm"]  # the rate varies within the clip
+        assert abs(np.mean(truth["rate"]) - truth["bpm"]) < 0.2
+        assert abs(float(scenes.heart.bpm(0.0, 20.0)[i]) - truth["bpm"]) < 1e-3
+
+
+def test_phase_zero_is_the_maximum_of_the_fundamental(scenes):
+    times = torch.arange(0, 30, 0.01).expand(len(scenes), -1)
+    phase, (bvp, slope) = scenes.heart.phase(times), scenes.heart.pulse(times)
+    assert (phase.diff() > 0).all()
+    fundamental = (bvp * torch.exp(-1j * phase)).mean(1) * 2
+    assert float((fundamental.abs() - 1).abs().max()) < 0.1
+    assert float(fundamental.angle().abs().max()) < 0.1
+    inner = (bvp[:, 2:] - bvp[:, :-2]) / 0.02
+    assert float((inner - slope[:, 1:-1]).abs().mean() / slope.abs().mean()) < 0.1
+
+
+def test_motion_moves_textured_pixels():
+    """A frame is an earlier one shifted by the head's movement, not a brighter one."""
+    with torch.no_grad():
+        scene = draw_scenes([SEED + 8], webcam=True, kinds=False).without_pulse()
+        scene = replace(
+            scene,
+            centre=torch.tensor([[0.66, 0.5]]),
+            half_face=torch.tensor([0.4]),
+            light_mix=0 * scene.light_mix,
+            side=0 * scene.side,
+            gradient=0 * scene.gradient,
+            motion_mix=0 * scene.motion_mix,
+            cardiac_motion=0 * scene.cardiac_motion,
+            talk_size=0 * scene.talk_size,
+        )
+        pixels = 10
+        pose = scene.rest_pose.clone()
+        pose[:, 0] = pixels / (0.4 * 120)
+        first = next(render_frames(scene, SMALL, 0.05, noise=False))[1].astype(float)
+        moved = replace(scene, rest_pose=pose)
+        second = next(render_frames(moved, SMALL, 0.05, noise=False))[1].astype(float)
+    face = (slice(40, 80), slice(60, 100))
+    shifted = np.roll(second, -pixels, axis=1)
+    assert np.abs(first - second)[face].mean() > 5 * np.abs(first - shifted)[face].mean()
+    assert np.abs(first - shifted)[face].mean() < 1.0
+
+
+def test_skin_gets_darker_and_redder_with_melanin():
+    colours = skin_reflectance(torch.tensor(FITZPATRICK_MELANIN), torch.tensor(0.012))
+    assert (colours.diff(dim=0) < 0).all() and (colours > 0).all() and (colours < 0.7).all()
+    assert (colours[:, 0] > colours[:, 1]).all() and (colours[:, 1] > colours[:, 2]).all()
+    ratio = colours[:, 0] / colours[:, 2]
+    assert (ratio.diff() > 0).all()
+
+
+@pytest.mark.parametrize(
+    "codec, quality", [("h264", 18), ("mpeg4", 0.5), ("mjpeg", 0), ("ffv1", 0)]
+)
+def test_files_keep_time_stamps_and_colours(tmp_path, codec, quality):
+    path = tmp_path / ("clip.mkv" if codec == "ffv1" else "clip.mp4")
+    truth = write_clip(path, SEED + 400, seconds=1.0, size=SMALL, codec=codec, quality=quality)
+    stamps, pictures = zip(*read_frames(path), strict=True)
+    assert np.allclose(stamps, truth["frame_times"], atol=1.1e-3)
+    with torch.no_grad():
+        scene = draw_scenes([SEED + 400], webcam=True, kinds=False)
+        raw = [picture for _, picture in render_frames(scene, SMALL, 1.0)]
+    error = np.abs(np.stack(pictures).astype(float) - np.stack(raw)).mean()
+    assert error < (0.01 if codec == "ffv1" else 8)
+
+
+def test_set_on_disk(tmp_path):
+    """Names, ground truth, mask, the null twin, going on after an interruption."""
+    options = ["--out", tmp_path / "a", "--count", "2", "--seconds", "0.5"]
+    command = [sys.executable, ROOT / "scripts" / "synthesize.py", *options]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    names = sorted(p.name for p in (tmp_path / "a").iterdir())
+    stems = [f"test-{subject_of(SEED + 4 * i)}" for i in range(2)]
+    assert names == [f"{stem}.{kind}" for stem in stems for kind in ("json", "mp4", "png")]
+    truth = json.loads((tmp_path / "a" / names[0]).read_text())
+    assert 40 <= truth["bpm"] < 215 and len(truth["bvp"]) == len(truth["times"]) == 32
+    mask = np.asarray(Image.open(tmp_path / "a" / names[2]))
+    left, top, right, bottom = (int(v) for v in truth["face_box"])
+    assert (mask[top:bottom, left:right] > 127).mean() > 0.25
+    assert (mask > 127).sum() < 1.6 * (right - left) * (bottom - top)
+
+    stamp = (tmp_path / "a" / names[1]).stat().st_mtime_ns
+    render_set(tmp_path / "a", "test", 2, seconds=0.5, progress=False)
+    assert (tmp_path / "a" / names[1]).stat().st_mtime_ns == stamp
+
+    render_set(tmp_path / "b", "test", 1, pulse=False, seconds=0.5, progress=False)
+    null = json.loads((tmp_path / "b" / names[0]).read_text())
+    assert null["bpm"] == 0 and not any(null["bvp"])
+    assert null["frame_times"] == truth["frame_times"] and null["quality"] == truth["quality"]
+
+    bad = subprocess.run([*command[:-3], "0"], capture_output=True, text=True)
+    assert bad.returncode == 2 and len(bad.stderr.strip().splitlines()) == 1

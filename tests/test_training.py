@@ -1,0 +1,136 @@
+"""The trainers: an interrupted run ends where an uninterrupted one does; pictures and the codec."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from peft import PeftModel
+
+from pipeline_pulse import PulsePipeline
+from rppg import miniature, training
+from rppg.pictures import KINDS, TASKS, examples, pictures
+from scripts import train_adapter, train_base
+
+
+def rng(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def interrupt_at(monkeypatch, module, step):
+    """The learning rate of ``step`` raises KeyboardInterrupt, once the earlier ones are saved."""
+
+    def stop(now, *rest):
+        if now == step:
+            raise KeyboardInterrupt
+        return training.learning_rate(now, *rest)
+
+    monkeypatch.setattr(module, "SAVE_EVERY", 1)
+    monkeypatch.setattr(module, "learning_rate", stop)
+
+
+def test_pictures_are_varied_and_repeatable():
+    first, again = (pictures(rng(), 20, 64, 128) for _ in range(2))
+    assert torch.equal(first, again)
+    assert first.min() >= 0 and first.max() <= 1
+    contrast = first.std((1, 2, 3))
+    assert contrast.min() < 0.1 < 0.2 < contrast.max()
+    for kind in KINDS:
+        assert kind(rng(), 3, 32, 64).std() > 0.05
+
+
+def test_tasks_give_pictures_of_the_same_size_and_do_what_they_say():
+    prompts, thumbnail, source, target = examples(rng(), 16, 32, 64, (32, 32))
+    assert len(prompts) == 16 and thumbnail.shape == (16, 3, 32, 32)
+    assert source.shape == target.shape == (16, 3, 32, 64)
+    picture = pictures(rng(1), 1, 32, 64)
+    assert torch.equal(TASKS["draw the negative"](picture, None), 1 - picture)
+    assert torch.equal(TASKS["mirror it left to right"](picture, None)[..., 0], picture[..., -1])
+    assert TASKS["blur it"](picture, None).var() < picture.var()
+
+
+def test_the_encoder_is_the_patches_principal_components_at_any_contrast():
+    vae = miniature.components(list(TASKS), 0)["vae"].eval()
+    train_base.start_vae(vae, 0)
+    batches = (pictures(train_base.step_rng(0, 0, s), 32, 64, 128) * 2 - 1 for s in range(12))
+    basis = miniature.patch_basis(batches).flatten(1)
+    faint = 0.01 * (pictures(rng(3), 4, 32, 64) - 0.5)
+    with torch.no_grad():
+        latents = vae.encode(faint).latent_dist.mode()
+        flat = vae.encode(0 * faint).latent_dist.mode()
+    exact = (F.unfold(faint, 8, stride=8).transpose(1, 2) @ basis.T).mT.unflatten(2, (4, 8))
+    error = (latents - flat - exact).std() / exact.std()
+    assert error < 0.02
+
+
+def test_the_base_resumes_to_the_same_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(train_base, "SIZES", ((32, 64),))
+    monkeypatch.setattr(train_base, "THUMBNAIL", (32, 32))
+
+    def train(folder):
+        parts = miniature.components(list(TASKS), 0)
+        train_base.start_vae(parts["vae"], 0)
+        arguments = type("Arguments", (), {"seed": 0, "steps": 3, "batch": 2})
+        log = training.Log(tmp_path / "log.jsonl", 0, {})
+        train_base.train_transformer(parts, arguments, log, folder / "transformer.pt")
+        return parts["transformer"].state_dict()
+
+    straight = train(tmp_path / "a")
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, train_base, 2)
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "b")
+    resumed = train(tmp_path / "b")
+    for name, weight in straight.items():
+        torch.testing.assert_close(resumed[name], weight, rtol=0, atol=0, msg=name)
+
+
+ARGUMENTS = ["--steps", "3", "--batch", "2", "--clips", "4", "--rank", "2", "--alpha", "3"]
+ARGUMENTS += ["--validate-every", "3", "--validation-batches", "1"]
+
+
+def adapter(folder, *more):
+    arguments = ["--out", f"{folder}/adapter", "--checkpoints", f"{folder}/checkpoints"]
+    train_adapter.main([*arguments, "--log", f"{folder}/log.jsonl", *ARGUMENTS, *more])
+    return PeftModel.from_pretrained(
+        PulsePipeline.from_pretrained("tiny").transformer, folder / "adapter"
+    ).state_dict()
+
+
+def test_the_adapter_resumes_to_the_same_weights_and_loads_in_both_ways(tmp_path, monkeypatch):
+    straight = adapter(tmp_path / "a")
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, train_adapter, 2)
+        with pytest.raises(KeyboardInterrupt):
+            adapter(tmp_path / "b")
+    assert not (tmp_path / "b" / "adapter").exists()
+    resumed = adapter(tmp_path / "b")
+    lora = [name for name in straight if "lora" in name]
+    assert len(lora) == 2 * (12 + 5 * 2)  # A and B of 12 Linears in the double block, 2 in a single
+    for name in lora:
+        torch.testing.assert_close(resumed[name], straight[name], rtol=0, atol=0, msg=name)
+    rows = [json.loads(line) for line in (tmp_path / "a" / "log.jsonl").read_text().splitlines()]
+    assert rows[0]["seed"] == 0 and rows[0]["versions"]["torch"]
+    assert 0 <= rows[-1]["validation"]["within_3_bpm"] <= 1
+    pipe = PulsePipeline.from_pretrained("tiny")
+    pipe.load_lora_weights(tmp_path / "a" / "adapter", weight_name="adapter_model.safetensors")
+    assert pipe.geometry == train_adapter.SheetGeometry(4, 96, 4, (768, 32))
+    assert pipe.config.noise_scale == 0.25
+
+
+def test_phasor_losses():
+    phase = torch.linspace(0, 40, 96)[None, :, None, None].expand(2, 96, 4, 4)
+    truth = torch.polar(torch.full_like(phase, 0.3), phase)
+    error, incoherence = train_adapter.phasor_losses(truth, truth)
+    assert error == 0 and incoherence < 0.01
+    error, incoherence = train_adapter.phasor_losses(truth * 1j, truth)
+    assert error == pytest.approx(2 * 0.09, rel=1e-5) and incoherence == pytest.approx(1, abs=1e-3)
+    error, incoherence = train_adapter.phasor_losses(0 * truth, 0 * truth)
+    assert error == 0 and incoherence == 0
+
+
+def test_learning_rate_rises_and_falls():
+    rates = np.array([training.learning_rate(step, 500, 2.0) for step in range(500)])
+    assert rates[0] == pytest.approx(0.04) and rates.argmax() in (49, 50)
+    assert rates.max() == 2.0 and rates[-1] == pytest.approx(0.02, rel=1e-2)
