@@ -249,3 +249,17 @@ def test_set_on_disk(tmp_path):
 
     bad = subprocess.run([*command[:-3], "0"], capture_output=True, text=True)
     assert bad.returncode == 2 and len(bad.stderr.strip().splitlines()) == 1
+
+
+def test_bundled_clip_is_the_renderers():
+    """assets/demo.mp4: the test split's clip 322 at 320x240, H.264, rate factor 17."""
+    truth = json.loads((ROOT / "assets" / "demo.json").read_text())
+    path = ROOT / "assets" / "demo.mp4"
+    assert truth["seed"] == SEED + 322 * 4 and path.stat().st_size < 1_500_000
+    stamps, pictures = zip(*read_frames(path), strict=True)
+    assert np.allclose(stamps, truth["frame_times"], atol=1e-3) and stamps[-1] > 9.9
+    with torch.no_grad():
+        scene = draw_scenes([truth["seed"]], webcam=True, kinds=False)
+        first = next(render_frames(scene, truth["size"], 10.0))[1]
+    assert np.abs(pictures[0].astype(float) - first).mean() < 4
+    assert abs(float(scene.heart.bpm(0.0, 10.0)) - truth["bpm"]) < 1e-3

@@ -17,11 +17,11 @@ from tqdm import tqdm
 from .draw import TAKES, Draw, split_seeds, subject_of
 from .fast import grid_points
 from .scene import draw_scenes
-from .textures import HEAD_BOX
+from .textures import HEAD_BOX, TORSO_BOX
 
 _CLOCK = Fraction(1, 60_000)  # s; time base of the files (MPEG-4 allows no finer one)
 _BVP_RATE = 64.0  # Hz of the reference trace
-_FRAMES_AT_ONCE, _TILE = 8, 64  # what a processor's cache holds
+_FRAMES_AT_ONCE, _TILE = 8, 80  # what a processor's cache holds
 
 SIZES = ((320, 240),) * 4 + ((480, 360), (640, 480))
 """Picture sizes (width, height) a test clip may have, each as likely as it is often here."""
@@ -88,8 +88,8 @@ def render_frames(scene, size, seconds, noise=True):
 def _shade_picture(scene, layers, moment, points):
     """Scenes.shade of one scene at points [H, W, 2], as [T, 3, H, W].
 
-    Tile by tile, so that everything stays in the processor's caches, and with the head only in
-    tiles that it reaches.
+    Tile by tile, so that everything stays in the processor's caches, and with head and torso only
+    in tiles that they may reach.
     """
     pose = moment.pose[0]
     middle = scene.centre[0, :, None] + scene.half_face * pose[:2] + pose[6:]  # [2, T]
@@ -100,7 +100,12 @@ def _shade_picture(scene, layers, moment, points):
         for x in range(0, points.shape[1], _TILE):
             tile = points[y : y + _TILE, x : x + _TILE]
             near = (tile > low) & (tile < high)
-            shown = layers if near.all(-1).any() else replace(layers, head=None)
+            below = tile[..., 1].max() > middle[1].min() - scene.half_face * TORSO_BOX[1]
+            shown = replace(
+                layers,
+                head=layers.head if near.all(-1).any() else None,
+                torso=layers.torso if below else None,
+            )
             shaded = scene.shade(shown, moment, tile.reshape(1, -1, 2))[0]
             shaded = shaded.reshape(*shaded.shape[:2], *tile.shape[:2])
             values[:, :, y : y + _TILE, x : x + _TILE] = shaded

@@ -188,38 +188,46 @@ class Scenes:
         """Camera values, without noise.
 
         Args:
-            layers: from :meth:`layers`; with ``head`` None where the points miss the head.
+            layers: from :meth:`layers`; ``head`` or ``torso`` is None where no point is on it.
             moment: :class:`Moment` of T times.
             points: [B, P, 2] picture coordinates.
 
         Returns:
             [B, T, 3, P] in 0..1.
         """
-        u, v = self._head_frame(moment, points, 1.0)
-        delay = self.lag[:, 0, None, None] * u + self.lag[:, 1, None, None] * v
-        wave = _over(self.amplitude) * (_over(moment.pulse) - delay * _over(moment.slope))
-        # What a unit of blood texture takes from the roots of red, green and blue, for this wave.
-        tint = 0.5 * (self.skin / self.skin[:, 1:2]).sqrt() * self.pulse_colour
-        blush = wave[:, :, None] * tint[:, None, :, None]
-
-        logs = moment.light
-        ambient = self.ambient[:, :, None] * (logs[:, :1] + logs[:, 1:4]).exp()
-        side = self.side[:, :, None] * (logs[:, 4:5] + logs[:, 5:8]).exp()
+        logs, exposure = moment.light, self.exposure[:, :, None]
+        ambient = exposure * self.ambient[:, :, None] * (logs[:, :1] + logs[:, 1:4]).exp()
+        side = exposure * self.side[:, :, None] * (logs[:, 4:5] + logs[:, 5:8]).exp()
         side = side.mT[..., None]  # [B, T, 3, 1]
         away = points - self.centre[:, None]
         place = (1 + (away * self.gradient[:, None]).sum(-1)).clamp(min=0.1)
         ambient = ambient.mT[..., None] * place[:, None, None]
 
-        picture = (ambient + 0.5 * side).sqrt() * self._behind(layers, moment, points, blush)
+        root = self._room(layers.room, moment, points)
+        if layers.torso is not None or layers.head is not None:
+            u, v = self._head_frame(moment, points, 1.0)
+            blush = self._blush(moment, u, v)
+        if layers.torso is not None:
+            torso = self._torso(layers.torso, moment, points)
+            root.mul_(1 - torso[:, :, 3:4]).add_(torso[:, :, :3])
+            root.addcmul_(blush, torso[:, :, 4:5], value=-1)
+        root.mul_((ambient + 0.5 * side).sqrt_())
         if layers.head is not None:
             yaw, pitch = moment.pose[:, 4, :, None], moment.pose[:, 5, :, None]
             angle = _over(self.side_angle)
             facing = angle.cos() * (u + 2 * yaw) + angle.sin() * (v + 2 * pitch)
-            lit = ambient + side * (0.5 + 0.4 * facing).clamp(0, 1.3)[:, :, None]
-            reflected, covered = self._head(layers, moment, u, v, blush)
-            picture = picture * (1 - covered) + (lit * reflected).sqrt()
-        root = (picture * self.exposure.sqrt()[:, None, :, None]).clamp(3e-3, 1)
-        return root ** (2 / self.gamma)[:, None, None, None]
+            facing = (0.5 + 0.4 * facing).clamp_(0, 1.3)[:, :, None]
+            reflected, covered = self._head(layers.head, moment, u, v, blush)
+            lit = (ambient + side * facing).mul_(reflected).sqrt_()
+            root.mul_(1 - covered).add_(lit)
+        return root.clamp_(3e-3, 1).pow_((2 / self.gamma)[:, None, None, None])
+
+    def _blush(self, moment, u, v):
+        """[B, T, 3, P]: what the pulse takes from the roots of colour per unit of blood texture."""
+        delay = self.lag[:, 0, None, None] * u + self.lag[:, 1, None, None] * v
+        wave = _over(self.amplitude) * (_over(moment.pulse) - delay * _over(moment.slope))
+        tint = 0.5 * (self.skin / self.skin[:, 1:2]).sqrt() * self.pulse_colour
+        return wave[:, :, None] * tint[:, None, :, None]
 
     def _head_frame(self, moment, points, share):
         """Points in head units [B, T, P] x 2, of what follows a share of the head's movement."""
@@ -231,7 +239,7 @@ class Scenes:
         cos, sin = (share * roll).cos() / scale, (share * roll).sin() / scale
         return cos * dx + sin * dy, cos * dy - sin * dx
 
-    def _head(self, layers, moment, u, v, blush):
+    def _head(self, texture, moment, u, v, blush):
         """Reflection [B, T, 3, P] of the head times coverage squared, and coverage [B, T, 1, P].
 
         Turning the head moves the features inside its outline; opening the mouth moves the chin.
@@ -240,7 +248,7 @@ class Scenes:
         bulge = (1 - (u / 0.75) ** 2).clamp(min=0) * (1 - (v / 1.1) ** 2).clamp(min=0)
         fall = ((v - 0.5) / 0.16).clamp(0, 1) * (1 - (u / 0.8) ** 2).clamp(min=0)
         head = _sample(
-            layers.head,
+            texture,
             (u - yaw * bulge) / textures.HEAD_BOX[2],
             (v - pitch * bulge - _over(moment.jaw) * fall) / textures.HEAD_BOX[3],
         )
@@ -250,25 +258,29 @@ class Scenes:
         covered = head[:, :, 3:4]
         return diffuse.square() + covered * gloss[:, :, None], covered
 
-    def _behind(self, layers, moment, points, blush):
-        """Root of reflectance [B, T, 3, P]: torso before the room and what moves in it."""
-        tx, ty = self._head_frame(moment, points, _over(self.torso_share))
+    def _torso(self, texture, moment, points):
+        """The torso's texture at points, [B, T, 5, P]."""
+        x, y = self._head_frame(moment, points, _over(self.torso_share))
         _, top, right, bottom = textures.TORSO_BOX
-        torso = _sample(layers.torso, tx / right, (ty - top) / (bottom - top) * 2 - 1)
+        return _sample(texture, x / right, (y - top) / (bottom - top) * 2 - 1)
+
+    def _room(self, texture, moment, points):
+        """Root of reflectance [B, T, 3, P] of the room and of the object that moves in it."""
         sway_x, sway_y, path_x, path_y = moment.room[..., None].unbind(1)
         x, y = points[:, None, :, 0], points[:, None, :, 1]
         shake_x, shake_y = moment.pose[:, 6:, :, None].unbind(1)
         room = _sample(
-            layers.room,
+            texture,
             (x - shake_x - sway_x + _MARGIN) / (_over(self.aspect) + 2 * _MARGIN) * 2 - 1,
             (y - shake_y - sway_y + _MARGIN) / (1 + 2 * _MARGIN) * 2 - 1,
         )
         ox, oy, radius, *colour, opacity = self.object[:, :, None, None].unbind(1)
         near = ((x - ox - path_x) ** 2 + (y - oy - path_y) ** 2) / radius**2
-        veil = (opacity * (1 - near).clamp(min=0))[:, :, None]
-        thing = (torch.stack(colour, 2) * _over(moment.glow)[:, :, None]).clamp(min=0).sqrt()
-        room = room + veil * (thing - room)
-        return room * (1 - torso[:, :, 3:4]) + torso[:, :, :3] - blush * torso[:, :, 4:5]
+        veil = (opacity * (1 - near).clamp_(min=0))[:, :, None]
+        if veil.any():
+            thing = torch.stack(colour, 2) * _over(moment.glow)[:, :, None]
+            room.addcmul_(veil, thing.clamp_(min=0).sqrt_() - room)
+        return room
 
 
 def _over(value):
@@ -370,7 +382,7 @@ def draw_scenes(seeds, webcam=False, kinds=True, crops=False):
     motion_mix = liveliness[:, None, None] * scale[:, :, None] * mix[:, None]
     rhythm = Rhythm.draw(draw, 8, 0.2, 4.0)
     rhythm = replace(rhythm, frequency=_in_band(draw, rhythm.frequency, rhythmic[:, 0]))
-    beats = draw.coin(0.5) * is_kind("pulse") * draw.log_uniform(0.0003, 0.004)
+    beats = draw.coin(0.5) * is_kind("pulse", "no pulse") * draw.log_uniform(0.0003, 0.004)
     cardiac = (
         beats[:, None, None]
         * draw.normal(8, 2)
