@@ -67,8 +67,11 @@ PROMPT = (
 )
 """The one frozen prompt of the task; the adapter is trained with it and with nothing else."""
 
-APPEARANCE_T, MOTION_T = 10, 20
-"""Position t of the two reference images (FLUX.2 puts reference k at t = 10 k, the target at 0)."""
+APPEARANCE_T = 10
+"""Position t of the appearance image (FLUX.2 puts reference k at t = 10 k, the drawing at 0)."""
+
+LONGEST_HOLE = 0.5
+"""Seconds without a new picture above which no heart rate is given: up to a beat is missing."""
 
 ADAPTER_FILE = "adapter_model.safetensors"
 
@@ -186,8 +189,8 @@ def predict_velocity(transformer, latents, references, prompt_embeds, image_ids,
 def predict_clean(transformer, latents, references, prompt_embeds, image_ids, sigma=1.0):
     """Clean tokens [B, N, 4 C] in a single evaluation: x0 = latents - sigma * velocity.
 
-    At sigma = 1 with zero latents this is the default call of the pipeline (the mean of the noise
-    distribution as the start, arXiv 2409.11355). Arguments as :func:`predict_velocity`.
+    At sigma = 1 with the motion sheet's tokens as latents this is the default call of the pipeline.
+    Arguments as :func:`predict_velocity`.
     """
     velocity = predict_velocity(transformer, latents, references, prompt_embeds, image_ids, sigma)
     sigma = torch.as_tensor(sigma, dtype=latents.dtype, device=latents.device)
@@ -484,6 +487,12 @@ class _Look:
 class PulsePipeline(Flux2KleinPipeline):
     """Pipeline that draws the pulse of a clip and reads the heart rate off the drawing.
 
+    The flow runs from the motion sheet to the pulse sheet: it starts from the motion sheet's
+    latents where a text-to-image model starts from noise (as GenPercept does, arXiv 2403.06090; a
+    rectified flow between two kinds of pictures, arXiv 2209.03003), and has the appearance image
+    as its one reference. With the motion sheet as a second reference every token would first have
+    to learn where its own place is in it, and the sequence would be nearly twice as long.
+
     It is a [`Flux2KleinPipeline`] of the same components; `geometry`, `appearance_size`,
     `noise_scale` and `min_confidence` belong to the adapter and come with `load_lora_weights`.
 
@@ -509,7 +518,7 @@ class PulsePipeline(Flux2KleinPipeline):
         default_num_inference_steps (`int`):
             Steps of the flow; the adapter is trained for one.
         noise_scale (`float`):
-            Standard deviation of the initial latents where they are drawn at random.
+            Standard deviation of the noise on the initial latents of ensembles.
         min_confidence (`float`):
             Confidence below which no heart rate is given.
     """
@@ -769,8 +778,8 @@ class PulsePipeline(Flux2KleinPipeline):
             batch_size (`int`):
                 Drawings made at once.
             generator (`torch.Generator`, *optional*):
-                Source of the noise. Without it a single drawing starts from zero latents, the mean
-                of the noise (arXiv 2409.11355), and is the same each time.
+                Source of the noise. Without it a single drawing starts from the motion sheet's
+                latents as they are, and is the same each time.
             prompt_embeds (`torch.Tensor` `[1, L, D]` or path, *optional*):
                 Embeddings of the prompt, in place of the text encoder ([`save_prompt_embeds`]).
             output_type (`str`):
@@ -872,9 +881,9 @@ class PulsePipeline(Flux2KleinPipeline):
         callback_on_step_end,
         callback_on_step_end_tensor_inputs,
     ) -> _Look:
-        """One pass: windows -> reference tokens -> drawn tokens -> pulse sheets -> reading."""
-        latents = self.prepare_latents(len(windows), ensemble_size, generator)
-        references = self.encode_references(windows, batch_size)
+        """One pass: windows -> tokens of their pictures -> pulse sheets -> reading."""
+        motion, references = self.encode_pictures(windows, batch_size)
+        latents = self.prepare_latents(motion, ensemble_size, generator)
         latents = self.denoise(
             latents,
             references,
@@ -886,43 +895,44 @@ class PulsePipeline(Flux2KleinPipeline):
         )
         return self.read_sheets(windows, self.decode_sheets(latents, batch_size), output_sheet)
 
-    def prepare_latents(self, windows: int, ensemble_size: int, generator=None):
-        """Where the flow starts, [ensemble * windows, N, 4 C], member by member.
+    def encode_pictures(self, windows, batch_size: int):
+        """Tokens of the windows' pictures.
 
-        Zero, the mean of the noise, for one drawing without a generator; else noise of
-        `noise_scale`, all of it drawn at once so that the batch size does not matter.
+        Returns:
+            (motion sheets [windows, N, 4 C], appearance images [windows, M, 4 C]).
         """
-        width, height = self.geometry.size
-        count = width * height // token_size(self.vae) ** 2
-        shape = (ensemble_size * windows, count, self.transformer.config.in_channels)
-        device, dtype = self._execution_device, self.transformer.dtype
-        if ensemble_size == 1 and generator is None:
-            return torch.zeros(shape, device=device, dtype=dtype)
-        noise = randn_tensor(shape, generator=generator, device=device, dtype=torch.float32)
-        return (self.config.noise_scale * noise).to(dtype)
-
-    def encode_references(self, windows, batch_size: int):
-        """Tokens [windows, M, 4 C] of the appearance images, then of the motion sheets."""
-        tokens = []
+        motion, appearance = [], []
         for start in range(0, len(windows), batch_size):
             batch = windows[start : start + batch_size]
-            appearance = np.stack([window.appearance for window in batch])
-            motion = motion_sheet(np.stack([window.motion for window in batch]), self.geometry)
-            tokens.append(
-                torch.cat([self._encode_pictures(pictures) for pictures in (appearance, motion)], 1)
-            )
-        return torch.cat(tokens)
+            sheets = motion_sheet(np.stack([window.motion for window in batch]), self.geometry)
+            motion.append(self._encode(sheets))
+            appearance.append(self._encode(np.stack([window.appearance for window in batch])))
+        return torch.cat(motion), torch.cat(appearance)
 
-    def _encode_pictures(self, pictures):
+    def _encode(self, pictures):
         """Tokens of pictures [B, H, W, 3] in [0, 1]."""
         images = torch.from_numpy(pictures).movedim(-1, 1) * 2 - 1
         return encode_images(self.vae, images.to(self._execution_device))
 
+    def prepare_latents(self, motion, ensemble_size: int, generator=None):
+        """Where the flow starts, [ensemble * windows, N, 4 C], member by member.
+
+        The motion sheets' tokens [windows, N, 4 C], exactly so for one drawing without a generator;
+        else with noise of `noise_scale` added, all of it drawn at once so that the batch size does
+        not matter.
+        """
+        latents = motion.repeat(ensemble_size, 1, 1).to(self.transformer.dtype)
+        if ensemble_size == 1 and generator is None:
+            return latents
+        noise = randn_tensor(
+            latents.shape, generator=generator, device=latents.device, dtype=torch.float32
+        )
+        return (latents + self.config.noise_scale * noise).to(latents.dtype)
+
     def image_ids(self):
-        """Position ids [N + M, 4] of the pulse sheet, the appearance image and the motion sheet."""
+        """Position ids [N + M, 4] of the sheet and of the appearance image."""
         side = token_size(self.vae)
-        sheet = self.geometry.size
-        layout = ((sheet, 0), (self.config.appearance_size, APPEARANCE_T), (sheet, MOTION_T))
+        layout = ((self.geometry.size, 0), (self.config.appearance_size, APPEARANCE_T))
         return torch.cat([token_ids(h // side, w // side, t) for (w, h), t in layout])
 
     def denoise(
@@ -1005,7 +1015,7 @@ class PulsePipeline(Flux2KleinPipeline):
     def make_output(self, look, output_type: str, output_uncertainty: bool) -> PulseOutput:
         """Judge a look by its confidence and put it into the output's form."""
         reading, members = look.reading, look.members
-        reason = self._reason_for_silence(reading)
+        reason = self._reason_for_silence(reading, look.windows)
         spread = None
         if output_uncertainty:
             spread = np.sqrt((np.abs(members - look.field) ** 2).sum(0) / (len(members) - 1))
@@ -1037,10 +1047,16 @@ class PulsePipeline(Flux2KleinPipeline):
             **arrays,
         )
 
-    def _reason_for_silence(self, reading):
+    def _reason_for_silence(self, reading, windows):
         """Why no heart rate is given, None where one is."""
         if self.interrupt:
             return "interrupted before every window was drawn"
+        holey = max(windows, key=lambda window: window.longest_gap)
+        if holey.longest_gap > LONGEST_HOLE:
+            return (
+                f"no new picture for {holey.longest_gap:.1f} s between {holey.start:.1f} and "
+                f"{holey.end:.1f} s; at most {LONGEST_HOLE:g} s can be bridged"
+            )
         if np.isnan(reading.bpm):
             return f"no periodic pulse between {60 * BAND[0]:.0f} and {60 * BAND[1]:.0f} bpm"
         if reading.confidence < self.config.min_confidence:

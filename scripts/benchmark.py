@@ -78,10 +78,10 @@ def window_seconds(pipe, clip):
     lap("decode")
     prompt_embeds = pipe.encode_task_prompt()
     lap("prompt")
-    references = pipe.encode_references(windows, 1)
+    motion, references = pipe.encode_pictures(windows, 1)
     lap("vae_encode")
     steps = pipe.config.default_num_inference_steps
-    latents = pipe.denoise(pipe.prepare_latents(1, 1), references, prompt_embeds, steps, 1)
+    latents = pipe.denoise(pipe.prepare_latents(motion, 1), references, prompt_embeds, steps, 1)
     lap("transformer")
     sheets = list(pipe.decode_sheets(latents, 1))
     lap("vae_decode")

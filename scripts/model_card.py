@@ -7,6 +7,7 @@ written by hand and holds no figure of ours.
 import argparse
 import json
 import re
+import statistics
 import sys
 from pathlib import Path
 
@@ -67,8 +68,18 @@ def training():
 
 def speed():
     """Times of the main job."""
-    figures = load("benchmark.json")
-    return json.dumps(figures)
+    name = "benchmark.json"
+    result = load(name)
+    clip = result["clip"]
+    width, height = clip["size"]
+    model = statistics.median(window["model"] for window in result["window_seconds"])
+    process = statistics.median(result["process_seconds"])
+    return (
+        f"`measure.py` on a clip of {clip['seconds']:.0f} s, {width} × {height} px: "
+        f"{process:.1f} s from process start to exit; the model's part of one window "
+        f"(VAE, transformer, VAE): {model:.2f} s. {result['machine']}, "
+        f"{result['threads']} threads.\n\nSource: {source(name, result)}."
+    )
 
 
 BLOCKS = {
@@ -86,11 +97,11 @@ def filled(card):
         ValueError: if the card lacks a block.
     """
     for name, write in BLOCKS.items():
-        pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
+        pattern = rf"<!-- {name} -->\n.*?<!-- /{name} -->"
         if not re.search(pattern, card, re.S):
             raise ValueError(f"README.md has no block <!-- {name} -->")
-        text = write()
-        card = re.sub(pattern, lambda m: f"{m[1]}{text}\n{m[2]}", card, flags=re.S)
+        before, after = re.split(pattern, card, maxsplit=1, flags=re.S)
+        card = f"{before}<!-- {name} -->\n{write()}\n<!-- /{name} -->{after}"
     return card
 
 

@@ -1,6 +1,7 @@
 """The pipeline on tiny random components: FLUX.2 plumbing, the call, and the reading of fields."""
 
 import copy
+import re
 from unittest import mock
 
 import numpy as np
@@ -57,9 +58,9 @@ class Painter:
     def __init__(self, pipe, bpm, region=None, amplitude=0.004, noise=0.0):
         self.bpm, self.region, self.amplitude, self.noise = bpm, region, amplitude, noise
         self.looks, self.rng = [], np.random.default_rng(0)
-        encode_references = pipe.encode_references
-        pipe.encode_references = lambda windows, batch_size: (
-            self.looks.append(windows) or encode_references(windows, batch_size)
+        encode_pictures = pipe.encode_pictures
+        pipe.encode_pictures = lambda windows, batch_size: (
+            self.looks.append(windows) or encode_pictures(windows, batch_size)
         )
         pipe.decode_sheets = self.decode_sheets
 
@@ -207,7 +208,7 @@ def test_pulse_box_is_none_where_nothing_stands_out():
 # ------------------------------------------------------------------------------------- determinism
 
 
-def test_default_call_starts_from_zero_and_is_predict_clean(pipe):
+def test_default_call_starts_from_the_motion_sheet_and_is_predict_clean(pipe):
     clip = noise_clip()
     with mock.patch.object(pipe, "decode_sheets", wraps=pipe.decode_sheets) as decode:
         output = pipe(clip, fps=FPS, crop=(0, 0, 64, 48))
@@ -215,12 +216,12 @@ def test_default_call_starts_from_zero_and_is_predict_clean(pipe):
     with torch.no_grad():
         pictures = (window.appearance[None], motion_sheet(window.motion[None], GEOMETRY))
         images = [torch.from_numpy(picture).movedim(-1, 1) * 2 - 1 for picture in pictures]
-        references = torch.cat([pp.encode_images(pipe.vae, image) for image in images], 1)
-        ids = [pp.token_ids(4, 24, 0), pp.token_ids(4, 4, 10), pp.token_ids(4, 24, 20)]
+        appearance, motion = (pp.encode_images(pipe.vae, image) for image in images)
+        ids = [pp.token_ids(4, 24, 0), pp.token_ids(4, 4, 10)]
         expected = pp.predict_clean(
             pipe.transformer,
-            torch.zeros(1, 96, 16),
-            references,
+            motion,
+            appearance,
             pipe.encode_task_prompt(),
             torch.cat(ids),
         )
@@ -238,18 +239,32 @@ def test_seeds_reproduce_and_matter(pipe):
     assert np.abs(first - field(1, num_inference_steps=2).field).max() > 1e-4
 
 
-def test_start_is_zero_or_noise_of_the_configured_scale(pipe):
-    assert not pipe.prepare_latents(3, ensemble_size=1).any()
-    seeded = pipe.prepare_latents(3, 1, torch.Generator().manual_seed(0))
-    ensemble = pipe.prepare_latents(3, ensemble_size=2)
+def test_start_is_the_motion_sheet_alone_or_with_noise_of_the_configured_scale(pipe):
+    motion = torch.randn(3, 96, 16)
+    assert torch.equal(pipe.prepare_latents(motion, ensemble_size=1), motion)
+    seeded = pipe.prepare_latents(motion, 1, torch.Generator().manual_seed(0))
+    ensemble = pipe.prepare_latents(motion, ensemble_size=2)
     assert seeded.shape == (3, 96, 16) and ensemble.shape == (6, 96, 16)
-    for latents in (seeded, ensemble):
-        assert latents.std().item() == pytest.approx(0.25, rel=0.05)
+    for latents in (seeded, ensemble[:3], ensemble[3:]):
+        assert (latents - motion).std().item() == pytest.approx(0.25, rel=0.05)
+
+
+def test_a_hole_in_the_clip_gets_no_heart_rate(pipe):
+    """Two thirds of a second without a picture: whatever is drawn, a beat may be missing."""
+    painter = Painter(pipe, 72.0)
+    clip = noise_clip()
+    stamps = np.arange(len(clip)) / FPS
+    late = np.where(stamps < 4, stamps, stamps + 0.56)
+    whole = pipe(clip, timestamps=stamps)
+    assert whole.bpm == pytest.approx(72, abs=0.2)
+    holey = pipe(clip, timestamps=late)
+    assert np.isnan(holey.bpm) and painter.looks
+    assert re.match(r"no new picture for 0\.7 s between", holey.reason)
 
 
 def test_several_steps_are_eulers(pipe):
     torch.manual_seed(0)
-    start, references = torch.randn(1, 96, 16), torch.randn(1, 112, 16)
+    start, references = torch.randn(1, 96, 16), torch.randn(1, 16, 16)
     embeds = pipe.encode_task_prompt()
     with torch.no_grad():
         ours = pipe.denoise(start, references, embeds, num_inference_steps=4, batch_size=1)

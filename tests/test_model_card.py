@@ -1,0 +1,29 @@
+"""The card: its front matter, and no figure that differs from the file it comes from."""
+
+import pytest
+from huggingface_hub import ModelCard
+
+from scripts import model_card
+
+
+def test_every_figure_on_the_card_is_the_one_under_results():
+    assert model_card.main(["--check"]) == 0
+
+
+def test_a_changed_figure_is_found(monkeypatch):
+    monkeypatch.setitem(model_card.BLOCKS, "speed", lambda: "42 s")
+    assert model_card.main(["--check"]) == 1
+
+
+def test_a_lost_block_is_named():
+    with pytest.raises(ValueError, match="README.md has no block <!-- synthetic-test -->"):
+        model_card.filled("# no blocks")
+
+
+def test_front_matter():
+    data = ModelCard.load(model_card.ROOT / "README.md").data
+    assert data.license == "apache-2.0"
+    assert data.base_model == "black-forest-labs/FLUX.2-klein-base-4B"
+    assert data.library_name == "diffusers" and data.pipeline_tag == "image-to-image"
+    wanted = {"rppg", "remote-photoplethysmography", "cardiac-signal", "lora", "flux2"}
+    assert wanted | {"vision-banana", "arxiv:2604.20329"} == set(data.tags)
