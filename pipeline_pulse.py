@@ -541,7 +541,7 @@ class PulsePipeline(Flux2KleinPipeline):
         transformer: Flux2Transformer2DModel,
         is_distilled: bool = False,
         geometry: dict | None = None,
-        appearance_size: tuple = (64, 64),
+        appearance_size=(64, 64),
         default_window: float = 8.0,
         default_num_inference_steps: int = 1,
         noise_scale: float = 1.0,

@@ -145,13 +145,14 @@ def _silence(*modules):
 
 @torch.no_grad()
 def make_encoder_linear(vae, basis, offset=3.0, spread=0.36):
-    """Sets the encoder's weights so that its latents are exactly the patches' coefficients.
+    """Sets the encoder's weights so that its latents are the patches' coefficients.
 
     A small convolutional encoder learns slowly, and its group norms wash out the faint contrasts
     that a motion sheet is made of. Here the strided convolutions regroup 8 x 8 pixels into channels
     and project them onto ``basis``, twice, with opposite signs around a constant offset: the
     group norm then divides by a number that hardly depends on the picture, and
-    silu(x) - silu(-x) = x undoes the activation.
+    silu(x) - silu(-x) = x undoes the activation. What the norm takes off is one constant a picture
+    and group of eight coefficients, their mean.
 
     Args:
         vae: AutoencoderKLFlux2 with at least 12, 48 and 2 LATENT_CHANNELS channels in its first

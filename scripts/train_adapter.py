@@ -229,7 +229,7 @@ class Trainer:
         phasor, trace = phasor_losses(found, truth)
         total = latent + PHASOR_WEIGHT * phasor + TRACE_WEIGHT * trace
         parts = {"loss": total, "latent": latent, "phasor": phasor, "trace": trace}
-        return total, {name: float(value) for name, value in parts.items()}
+        return total, {name: float(value.detach()) for name, value in parts.items()}
 
     @torch.no_grad()
     def readings(self, split):

@@ -58,10 +58,10 @@ def test_the_encoder_is_the_patches_principal_components_at_any_contrast():
     faint = 0.01 * (pictures(rng(3), 4, 32, 64) - 0.5)
     with torch.no_grad():
         latents = vae.encode(faint).latent_dist.mode()
-        flat = vae.encode(0 * faint).latent_dist.mode()
     exact = (F.unfold(faint, 8, stride=8).transpose(1, 2) @ basis.T).mT.unflatten(2, (4, 8))
-    error = (latents - flat - exact).std() / exact.std()
-    assert error < 0.02
+    error = latents - exact
+    error = error - error.mean((2, 3), keepdim=True)  # the norms take a constant off each picture
+    assert error.std() < 0.01 * exact.std()
 
 
 def test_the_base_resumes_to_the_same_weights(tmp_path, monkeypatch):
