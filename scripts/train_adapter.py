@@ -252,14 +252,15 @@ class Trainer:
     def validate(self):
         """Figures on webcam scenes, nothing withheld, and on the same without their pulse.
 
-        ``min_confidence`` is the confidence that 95 % of those without a pulse stay below.
+        ``min_confidence`` is the confidence that 97 % of those without a pulse stay below; the
+        pipeline keeps the better of two looks, which doubles the false alarms.
         """
         readings, bpm = self.readings("webcam")
         none, _ = self.readings("webcam-null")
         found = np.array([reading.bpm for reading in readings])
         error = np.where(np.isfinite(found), np.abs(found - bpm), bpm)
         sure, unsure = (np.array([r.confidence for r in some]) for some in (readings, none))
-        threshold = np.quantile(unsure, 0.95)
+        threshold = np.quantile(unsure, 0.97)
         answered = sure >= threshold
         figures = {
             "mae_bpm": error.mean(),
