@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from itertools import count
 from pathlib import Path
@@ -603,6 +603,52 @@ def encode_windows(
     covered = start - stride + window
     if covered < end - window / geometry.samples:
         yield from memory.cut(end - window, end)
+
+
+def crop_window(fine: ClipWindow, box, geometry: SheetGeometry, appearance_size) -> ClipWindow:
+    """A closer look at a part of a finely divided window, without reading the clip again.
+
+    Args:
+        fine: a window of ``rows`` x ``bands`` cells, as many as its appearance image has pixels
+            (:func:`encode_windows` with such a geometry and ``appearance_size=(bands, rows)``).
+        box: (left, top, right, bottom) in cells of ``fine``, fractions allowed; inside a cell the
+            light is taken for even.
+        geometry, appearance_size: of the window to make.
+
+    Returns:
+        ClipWindow of the box; for whole cells what :func:`encode_windows` gives with that crop, up
+        to rounding and the appearance image's resolution.
+    """
+    left, top, right, bottom = box
+    rows, bands = fine.appearance.shape[:2]
+    light = fine.appearance
+
+    def shrunk(picture, height, width):
+        """[rows, bands, C] -> [height, width, C], area means over the box."""
+        down = area_weights(top, bottom, height, rows)
+        across = area_weights(left, right, width, bands)
+        lines = (down @ picture.reshape(rows, -1)).reshape(height, bands, -1)
+        columns = across @ lines.swapaxes(0, 1).reshape(bands, -1)
+        return columns.reshape(width, height, -1).swapaxes(0, 1)
+
+    samples = len(fine.motion)
+    change = (light * fine.motion).transpose(1, 2, 0, 3).reshape(rows, bands, -1)
+    change = shrunk(change, geometry.rows, geometry.bands)
+    mean = shrunk(light, geometry.rows, geometry.bands)
+    change = change.reshape(geometry.rows, geometry.bands, samples, 3).transpose(2, 0, 1, 3)
+    crop_left, crop_top, crop_right, crop_bottom = fine.crop
+    across, down = (crop_right - crop_left) / bands, (crop_bottom - crop_top) / rows
+    return replace(
+        fine,
+        motion=np.where(mean > 0, change / np.maximum(mean, 1e-9), 0).astype(np.float32),
+        appearance=shrunk(light, *reversed(appearance_size)).astype(np.float32),
+        crop=(
+            crop_left + left * across,
+            crop_top + top * down,
+            crop_left + right * across,
+            crop_top + bottom * down,
+        ),
+    )
 
 
 class _Memory:

@@ -39,6 +39,7 @@ if __package__:
         MIN_SECONDS,
         ClipWindow,
         SheetGeometry,
+        crop_window,
         encode_windows,
         field_to_sheet,
         motion_sheet,
@@ -55,6 +56,7 @@ else:  # plain import from the repo root
     inverse_power_transform = _bijection.inverse_power_transform
     MIN_SECONDS, MAX_SECONDS = _clip_encoder.MIN_SECONDS, _clip_encoder.MAX_SECONDS
     ClipWindow, SheetGeometry = _clip_encoder.ClipWindow, _clip_encoder.SheetGeometry
+    crop_window = _clip_encoder.crop_window
     encode_windows, motion_sheet = _clip_encoder.encode_windows, _clip_encoder.motion_sheet
     field_to_sheet, sheet_to_field = _clip_encoder.field_to_sheet, _clip_encoder.sheet_to_field
     BAND, mean_rate, stitch = _heart_rate.BAND, _heart_rate.mean_rate, _heart_rate.stitch
@@ -69,6 +71,15 @@ PROMPT = (
 
 APPEARANCE_T = 10
 """Position t of the appearance image (FLUX.2 puts reference k at t = 10 k, the drawing at 0)."""
+
+SEARCH_GRID = 64
+"""Cells along each side of the picture that the search for the pulse is made of."""
+
+SMALLEST_BOX = 24
+"""Shortest side in pixels of a part that is looked at closer."""
+
+FACE_ASPECT = 0.8
+"""Width over height of the boxes that are tried."""
 
 LONGEST_HOLE = 0.5
 """Seconds without a new picture above which no heart rate is given: up to a beat is missing."""
@@ -123,7 +134,7 @@ def text_ids(length):
 
 
 def encode_images(vae, images):
-    """Reference tokens of images, as Flux2KleinPipeline makes them but without its 8-bit detour.
+    """Tokens of images, as Flux2KleinPipeline makes its references' but without its 8-bit detour.
 
     Args:
         vae: AutoencoderKLFlux2.
@@ -159,15 +170,15 @@ def decode_tokens(vae, tokens, height, width):
 
 
 def predict_velocity(transformer, latents, references, prompt_embeds, image_ids, sigma):
-    """Velocity (noise - image) of the flow at noise level sigma.
+    """Velocity (start - image) of the flow, sigma of the way back to its start.
 
     Args:
         transformer: Flux2Transformer2DModel, bare or wrapped by PEFT.
-        latents: [B, N, 4 C] noisy tokens of the image to draw.
+        latents: [B, N, 4 C] tokens on their way from the start to the image to draw.
         references: [B, M, 4 C] tokens of the reference images, one after the other.
         prompt_embeds: [1 or B, L, D].
         image_ids: [N + M, 4] position ids of latents and references.
-        sigma: float or tensor [] or [B] in [0, 1], 1 = pure noise.
+        sigma: float or tensor [] or [B] in [0, 1], 1 = the start.
 
     Returns:
         [B, N, 4 C].
@@ -324,38 +335,50 @@ def jackknife_uncertainty(fields, weights, starts, sampling_rate):
     return float(np.sqrt((bands - 1) * np.var(rates)))
 
 
-def pulse_box(shares, picture_size, largest=0.6, smallest=32):
-    """Where the pulse is: the box around the cells that carry it, with a margin of a tenth.
-
-    The cells' shares, less a quarter of the largest, are taken for a distribution over the
-    picture; the box reaches two standard deviations to each side of its mean, which for an evenly
-    filled ellipse is exactly the ellipse's box, finer than the cells.
+def boxes_to_try(picture_size):
+    """The whole picture, and boxes of the shape of a face that cover it, a third of each shared.
 
     Args:
-        shares: [rows, bands] >= 0.
         picture_size: (width, height) in pixels.
-        largest: share of the picture above which the box does not stand out.
-        smallest: shortest side in pixels worth a closer look.
 
     Returns:
-        (left, top, right, bottom) in pixels, or None where no region stands out.
+        list of (left, top, right, bottom), fractions of the picture; the first is the whole.
     """
-    mass = np.clip(shares - 0.25 * shares.max(), 0, None)
-    if not mass.any():
-        return None
-    sides = []
-    for axis, length in zip((1, 0), picture_size):
-        profile = mass.sum(1 - axis) / mass.sum()
-        cell = length / len(profile)
-        centres = (np.arange(len(profile)) + 0.5) * cell
-        mean = profile @ centres
-        deviation = np.sqrt(profile @ (centres - mean) ** 2 + cell**2 / 12)
-        reach = 1.1 * 2 * deviation
-        sides.append((max(0.0, float(mean - reach)), min(float(length), float(mean + reach))))
-    (left, right), (top, bottom) = sides
+    height = 0.6
+    width = min(1.0, FACE_ASPECT * height * picture_size[1] / picture_size[0])
+
+    def starts(side):
+        return np.linspace(0, 1 - side, 1 + int(np.ceil((1 - side) / (2 / 3 * side)))).tolist()
+
+    boxes = [(x, y, x + width, y + height) for y in starts(height) for x in starts(width)]
+    return [(0.0, 0.0, 1.0, 1.0), *boxes]
+
+
+def boxes_nearby(box):
+    """The box moved by a fifth of its sides, made smaller and larger; inside the picture.
+
+    Args:
+        box: (left, top, right, bottom), fractions of the picture.
+
+    Returns:
+        list of six boxes.
+    """
+    left, top, right, bottom = box
     width, height = right - left, bottom - top
-    area = width * height / (picture_size[0] * picture_size[1])
-    return None if area > largest or min(width, height) < smallest else (left, top, right, bottom)
+    moves = [(-0.2, 0, 1), (0.2, 0, 1), (0, -0.2, 1), (0, 0.2, 1), (0, 0, 0.75), (0, 0, 1.25)]
+    boxes = []
+    for right_by, down_by, scale in moves:
+        x, y = left + (0.5 + right_by) * width, top + (0.5 + down_by) * height
+        half_width, half_height = scale * width / 2, scale * height / 2
+        boxes.append(
+            (
+                max(0.0, x - half_width),
+                max(0.0, y - half_height),
+                min(1.0, x + half_width),
+                min(1.0, y + half_height),
+            )
+        )
+    return boxes
 
 
 def frames_from_contact_sheet(image, grid):
@@ -490,8 +513,9 @@ class PulsePipeline(Flux2KleinPipeline):
     The flow runs from the motion sheet to the pulse sheet: it starts from the motion sheet's
     latents where a text-to-image model starts from noise (as GenPercept does, arXiv 2403.06090; a
     rectified flow between two kinds of pictures, arXiv 2209.03003), and has the appearance image
-    as its one reference. With the motion sheet as a second reference every token would first have
-    to learn where its own place is in it, and the sequence would be nearly twice as long.
+    as its one reference. With the motion sheet as a second reference, looking up the token at the
+    same place was not learnt within the miniature's budget (no progress in 200 steps; from the
+    motion latents a copy takes 60), and the sequence is 40 % shorter without it.
 
     It is a [`Flux2KleinPipeline`] of the same components; `geometry`, `appearance_size`,
     `noise_scale` and `min_confidence` belong to the adapter and come with `load_lora_weights`.
@@ -500,7 +524,7 @@ class PulsePipeline(Flux2KleinPipeline):
         scheduler ([`FlowMatchEulerDiscreteScheduler`]):
             Scheduler of the flow.
         vae ([`AutoencoderKLFlux2`]):
-            Turns the two reference images into tokens and the drawn tokens into a pulse sheet.
+            Turns the clip's two pictures into tokens and the drawn tokens into a pulse sheet.
         text_encoder ([`Qwen3ForCausalLM`] or `None`):
             Embeds the one prompt; `None` where `prompt_embeds` is passed to the call.
         tokenizer (`Qwen2TokenizerFast` or `None`):
@@ -518,7 +542,7 @@ class PulsePipeline(Flux2KleinPipeline):
         default_num_inference_steps (`int`):
             Steps of the flow; the adapter is trained for one.
         noise_scale (`float`):
-            Standard deviation of the noise on the initial latents of ensembles.
+            Standard deviation of the noise on the start, with a generator or an ensemble.
         min_confidence (`float`):
             Confidence below which no heart rate is given.
     """
@@ -768,9 +792,9 @@ class PulsePipeline(Flux2KleinPipeline):
                 Seconds from one window to the next; half a window.
             crop (`tuple`, *optional*):
                 (left, top, right, bottom) in pixels to read. Without it the whole picture is read
-                first, and then once more, closer, the part that its pulse stands out in: one box
-                for the whole clip, kept only if it is read with no less confidence. An iterator
-                cannot be read again and gets one look.
+                first, and then once more, closer, the part whose drawing is most surely a pulse
+                ([`find_pulse`]): one box for the whole clip, kept only if it is read with more
+                confidence. An iterator cannot be read again and gets one look.
             num_inference_steps (`int`, *optional*):
                 Steps of the flow; from the config, 1.
             ensemble_size (`int`):
@@ -826,16 +850,13 @@ class PulsePipeline(Flux2KleinPipeline):
 
         # 2. Encode the clip. No model is needed yet, so a clip that cannot be read fails early.
         encode = partial(
-            encode_windows,
-            clip,
-            self.geometry,
-            fps=fps,
-            timestamps=timestamps,
-            window=window,
-            stride=stride,
-            appearance_size=tuple(self.config.appearance_size),
+            encode_windows, clip, fps=fps, timestamps=timestamps, window=window, stride=stride
         )
-        windows = list(encode(crop=crop))
+        size = tuple(self.config.appearance_size)
+        if crop is None:
+            windows, fine = self.encode_finely(encode)
+        else:
+            windows, fine = list(encode(self.geometry, crop=crop, appearance_size=size)), None
 
         # 3. Prompt. Model invocation: self.text_encoder, unless embeddings are given or known.
         prompt_embeds = self._resolve_prompt_embeds(prompt_embeds, self._execution_device)
@@ -855,12 +876,12 @@ class PulsePipeline(Flux2KleinPipeline):
         )
         best = look(windows)
 
-        # 5. Look closer, where the pulse stands out.
-        if crop is None and not isinstance(clip, Iterator) and not self.interrupt:
-            box = pulse_box(best.reading.shares, windows[0].picture_size)
-            closer = best if box is None else look(list(encode(crop=box)))
-            if closer.reading.confidence >= best.reading.confidence:
-                best = closer
+        # 5. Look closer, where the pulse is clearest.
+        if fine and not isinstance(clip, Iterator) and not self.interrupt:
+            box = self.find_pulse(fine, prompt_embeds, num_inference_steps, batch_size)
+            if box is not None:
+                closer = look(list(encode(self.geometry, crop=box, appearance_size=size)))
+                best = max(best, closer, key=lambda look: look.reading.confidence)
 
         # 6. Offload all models.
         self.maybe_free_model_hooks()
@@ -894,6 +915,73 @@ class PulsePipeline(Flux2KleinPipeline):
             callback_on_step_end_tensor_inputs,
         )
         return self.read_sheets(windows, self.decode_sheets(latents, batch_size), output_sheet)
+
+    def encode_finely(self, encode):
+        """One pass over the whole picture.
+
+        Args:
+            encode: :func:`encode_windows` with all arguments but the layout.
+
+        Returns:
+            (windows of the pipeline's geometry, the first of them divided into SEARCH_GRID x
+            SEARCH_GRID cells for :meth:`find_pulse`).
+        """
+        grid, samples = SEARCH_GRID, self.geometry.samples
+        layout = SheetGeometry(bands=grid, samples=samples, rows=grid, size=(grid * samples, grid))
+        windows, first = [], None
+        for fine in encode(layout, appearance_size=(grid, grid)):
+            windows.append(self._part(fine, (0, 0, 1, 1)))
+            first = first or fine
+        return windows, first
+
+    def _part(self, fine, box):
+        """A window of the pipeline's geometry from a fine one; box in fractions of the picture."""
+        cells = [side * SEARCH_GRID for side in box]
+        return crop_window(fine, cells, self.geometry, tuple(self.config.appearance_size))
+
+    def find_pulse(self, fine, prompt_embeds, num_inference_steps: int, batch_size: int):
+        """The part of the picture whose drawing is most surely one pulse.
+
+        A search by looking: boxes over the whole picture first, then those near the best.
+
+        Args:
+            fine: first window of the clip, of :meth:`encode_finely`.
+
+        Returns:
+            (left, top, right, bottom) in pixels, None if nothing beats the whole picture.
+        """
+        width, height = fine.picture_size
+        sure, boxes = {}, boxes_to_try((width, height))
+        whole = boxes[0]
+        for nearer in (boxes_nearby, None):
+            boxes = [box for box in boxes if self._large(box, width, height)]
+            if not boxes or self.interrupt:
+                break
+            windows = [self._part(fine, box) for box in boxes]
+            motion, references = self.encode_pictures(windows, batch_size)
+            latents = self.denoise(
+                self.prepare_latents(motion, 1),
+                references,
+                prompt_embeds,
+                num_inference_steps,
+                batch_size,
+            )
+            images = torch.cat(list(self.decode_sheets(latents, batch_size)))
+            fields, weights = (x.numpy() for x in field_of_images(images, self.geometry))
+            for box, field, weight in zip(boxes, fields[:, None], weights[:, None]):
+                reading = read_fields(field, weight, [fine.start], fine.sampling_rate)
+                sure[box] = reading.confidence
+            best = max(sure, key=sure.get)
+            boxes = nearer(best) if nearer and best != whole else []
+        if not sure or best == whole:
+            return None
+        return tuple(side * length for side, length in zip(best, (width, height, width, height)))
+
+    @staticmethod
+    def _large(box, width, height):
+        """Whether a box has enough pixels to be worth a look."""
+        left, top, right, bottom = box
+        return (right - left) * width >= SMALLEST_BOX and (bottom - top) * height >= SMALLEST_BOX
 
     def encode_pictures(self, windows, batch_size: int):
         """Tokens of the windows' pictures.

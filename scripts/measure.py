@@ -43,7 +43,7 @@ def arguments(argv):
     )
     parser.add_argument("--steps", type=int, help="steps of the flow (default: 1)")
     parser.add_argument("--ensemble", type=int, default=1, metavar="N", help="drawings to average")
-    parser.add_argument("--seed", type=int, help="start from noise, not from its mean")
+    parser.add_argument("--seed", type=int, help="add this noise to the start of the flow")
     args = parser.parse_args(argv)
     if args.decode and (args.clip or args.video):
         parser.error("--decode reads a sheet: it takes no clip and makes no video")

@@ -4,6 +4,7 @@ The model is random; where a pulse is needed, a painter stands in for what it wo
 """
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,11 +14,15 @@ import pytest
 import tiny_components
 import torch
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
+from test_loading import PULSE_CONFIG, random_adapter
 
 from bijection import encode_phasor
 from clip_encoder import SheetGeometry, field_to_sheet, read_frames
 from pipeline_pulse import PulsePipeline
 from rppg import plots
+from rppg.adapter_file import write_adapter
 from scripts import measure
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -165,6 +170,36 @@ def test_seeds_reproduce_and_an_ensemble_runs(model, clip, tmp_path):
     first, again = bvp("--seed", "1", *crop), bvp("--seed", "1", *crop)
     assert first == again != bvp("--seed", "2", *crop)
     assert len(bvp("--ensemble", "2", "--steps", "2", "--window", "6", *crop)) == 192
+
+
+def test_a_saved_prompt_in_the_adapter_folder_stands_in_for_the_text_encoder(
+    model, clip, tmp_path, capsys
+):
+    adapter, light = tmp_path / "adapter", tmp_path / "light"
+    write_adapter(adapter, random_adapter(tiny_components.transformer()), PULSE_CONFIG)
+    shutil.copytree(model, light, ignore=shutil.ignore_patterns("text_encoder", "tokenizer"))
+
+    def bvp(folder):
+        path = tmp_path / "a.json"
+        argv = [clip, "--model", str(folder), "--adapter", str(adapter), "--json", str(path)]
+        status = measure.main([*argv, "--crop", "8", "8", "56", "40"])
+        return np.array(strict_json(path)["bvp"]) if status == 0 else None
+
+    encoded = bvp(model)
+    assert bvp(light) is None  # nothing saved yet, and no text encoder to do without it
+    saved = adapter / measure.PROMPT_FILE
+    PulsePipeline.from_pretrained(model).save_prompt_embeds(saved)
+    np.testing.assert_allclose(bvp(light), encoded, atol=1e-7)
+
+    with safe_open(saved, framework="pt") as file:
+        embeds, prompt = file.get_tensor("prompt_embeds"), file.metadata()
+    save_file({"prompt_embeds": 5 - embeds}, saved, metadata=prompt)
+    assert np.abs(bvp(light) - encoded).max() > 1e-5  # it is the file that is read
+    save_file({"prompt_embeds": embeds}, saved, metadata={"prompt": "a banana"})
+    capsys.readouterr()
+    assert bvp(light) is None
+    error = capsys.readouterr().err
+    assert "embeddings of another prompt: 'a banana'" in error and error.count("\n") == 1
 
 
 def bad_clips(tmp_path, clip):

@@ -250,16 +250,25 @@ def test_start_is_the_motion_sheet_alone_or_with_noise_of_the_configured_scale(p
 
 
 def test_a_hole_in_the_clip_gets_no_heart_rate(pipe):
-    """Two thirds of a second without a picture: whatever is drawn, a beat may be missing."""
-    painter = Painter(pipe, 72.0)
-    clip = noise_clip()
+    """Over half a second without a picture: whatever is drawn, a beat may be missing."""
+    assert pp.LONGEST_HOLE == 0.5
+    Painter(pipe, 72.0)
+    clip = noise_clip(12)
     stamps = np.arange(len(clip)) / FPS
-    late = np.where(stamps < 4, stamps, stamps + 0.56)
-    whole = pipe(clip, timestamps=stamps)
-    assert whole.bpm == pytest.approx(72, abs=0.2)
-    holey = pipe(clip, timestamps=late)
-    assert np.isnan(holey.bpm) and painter.looks
-    assert re.match(r"no new picture for 0\.7 s between", holey.reason)
+
+    def with_hole(seconds):
+        late = np.where(stamps < 9, stamps, stamps + seconds - 1 / FPS)
+        return pipe(clip, timestamps=late, crop=(0, 0, 64, 48))
+
+    for seconds in (1 / FPS, 0.48):
+        output = with_hole(seconds)
+        assert output.bpm == pytest.approx(72, abs=0.2) and output.reason is None
+    for seconds, shown in ((0.52, "0.5"), (0.8, "0.8")):
+        output = with_hole(seconds)
+        assert np.isnan(output.bpm) and np.isnan(output.bpm_uncertainty)
+        # The window from 0 to 8 s is whole and is not blamed.
+        assert re.match(rf"no new picture for {shown} s between 4\.\d and 12\.\d s", output.reason)
+        assert output.windows[0].bpm == pytest.approx(72, abs=0.5)
 
 
 def test_several_steps_are_eulers(pipe):
