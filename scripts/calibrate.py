@@ -1,0 +1,58 @@
+"""Sets an adapter's min_confidence from clips without a pulse, measured by the whole pipeline.
+
+The threshold is the confidence that a given share of the clips stays below. Use clips of the
+validation split (scripts/synthesize.py --split validation --pulse 0), never the test clips.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import numpy as np  # noqa: E402
+from safetensors import safe_open  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
+from tqdm import tqdm  # noqa: E402
+
+from rppg.evaluation import synthetic_recordings  # noqa: E402
+from rppg.training import provenance  # noqa: E402
+from scripts.evaluate import load_pipeline  # noqa: E402
+
+
+def set_min_confidence(path, threshold):
+    """Rewrites the header of an adapter file, weights untouched."""
+    with safe_open(path, framework="pt") as file:
+        header = file.metadata()
+    config = json.loads(header["pulse_config"]) | {"min_confidence": threshold}
+    header["pulse_config"] = json.dumps(config, sort_keys=True)
+    new = path.with_suffix(".new")
+    save_file(load_file(path), new, metadata=header)
+    new.replace(path)
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--null", type=Path, required=True, help="rendered clips without a pulse")
+    parser.add_argument("--share", type=float, default=0.93, help="that shall get no heart rate")
+    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--adapter", type=Path, default=Path("tiny/adapter"))
+    parser.add_argument("--out", type=Path, default=ROOT / "results" / "calibration.json")
+    args = parser.parse_args(argv)
+    pipe = load_pipeline(args.model, str(args.adapter))
+    clips = synthetic_recordings(args.null)
+    confidences = [pipe(str(clip.path)).confidence for clip in tqdm(clips, "clips without a pulse")]
+    threshold = round(float(np.quantile(confidences, args.share)), 4)
+    set_min_confidence(args.adapter / "adapter_model.safetensors", threshold)
+    result = provenance(seed=None) | {
+        "command": f"calibrate.py --share {args.share:g} --null {args.null.name}"
+    }
+    result |= {"min_confidence": threshold, "confidences": sorted(confidences)}
+    args.out.write_text(json.dumps(result, indent=1) + "\n")
+    print(f"min_confidence {threshold} from {len(clips)} clips")
+
+
+if __name__ == "__main__":
+    main()
