@@ -343,15 +343,15 @@ def main(argv=None):
     parser.add_argument("--checkpoints", default="checkpoints/adapter", help="where to resume from")
     parser.add_argument("--log", default="results/train-adapter.jsonl")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=2600)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--clips", type=int, default=32768, help="different clips simulated")
+    parser.add_argument("--clips", type=int, default=16384, help="different clips simulated")
     parser.add_argument("--rank", type=int, default=32)
     parser.add_argument("--alpha", type=int, default=64)
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--noise-scale", type=float, default=0.25, help="of an ensemble's starts")
-    parser.add_argument("--validate-every", type=int, default=500)
-    parser.add_argument("--validation-batches", type=int, default=12, help="of webcam scenes")
+    parser.add_argument("--validate-every", type=int, default=400)
+    parser.add_argument("--validation-batches", type=int, default=8, help="of webcam scenes")
     parser.add_argument(
         "--sheet",
         type=int,

@@ -224,8 +224,8 @@ def main(argv=None):
     parser.add_argument("--checkpoints", default="checkpoints/base", help="where to resume from")
     parser.add_argument("--log", default="results/train-base.jsonl")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--vae-steps", type=int, default=2500)
-    parser.add_argument("--steps", type=int, default=2000, help="steps of the transformer")
+    parser.add_argument("--vae-steps", type=int, default=1200)
+    parser.add_argument("--steps", type=int, default=700, help="steps of the transformer")
     parser.add_argument("--batch", type=int, default=16)
     arguments = parser.parse_args(argv)
 
