@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
@@ -38,6 +39,7 @@ from rppg.miniature import without_silent_branches
 from rppg.synthetic import draw_scenes, simulate, simulate_batch, split_seeds
 from rppg.training import (
     Log,
+    fast_on,
     learning_rate,
     load_checkpoint,
     save_checkpoint,
@@ -148,6 +150,7 @@ class Trainer:
 
     def __init__(self, arguments):
         self.arguments = arguments
+        self.accelerator = Accelerator()
         pipe = PulsePipeline.from_pretrained(arguments.base)
         self.geometry = SheetGeometry(*arguments.sheet[:3], size=tuple(arguments.sheet[3:]))
         self.appearance_size = tuple(arguments.appearance)
@@ -164,6 +167,9 @@ class Trainer:
             init_lora_weights="gaussian",
         )
         self.model = get_peft_model(pipe.transformer, config)
+        if arguments.start:
+            set_peft_model_state_dict(self.model, load_file(adapter_weights(arguments.start)))
+        self.transformer = torch.compile(self.model) if arguments.compile else self.model
         self.average = Average(self.model)
         trained = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
@@ -183,8 +189,8 @@ class Trainer:
 
     def batch(self, split, number):
         count = self.arguments.batch
-        own = "train" if split == "train" else "validation"
-        seeds = split_seeds(own, count, int(number) * count)
+        own, first = ("train", self.arguments.skip) if split == "train" else ("validation", 0)
+        seeds = split_seeds(own, count, first + int(number) * count)
         path = self.cache / f"{split}-{number:06d}.safetensors"
         return cached_batch(path, lambda: self.make_batch(split, seeds))
 
@@ -208,9 +214,9 @@ class Trainer:
 
     def clean(self, batch, start):
         """Predicted clean tokens [B, N, C] of a batch, from the start latents."""
-        with torch.autocast("cpu", torch.bfloat16):
+        with fast_on("cpu"):
             clean = predict_clean(
-                self.model, start, batch["appearance"], self.prompt_embeds, self.ids
+                self.transformer, start, batch["appearance"], self.prompt_embeds, self.ids
             )
         return clean.float()
 
@@ -222,7 +228,7 @@ class Trainer:
         clean = self.clean(batch, start)
         latent = F.smooth_l1_loss(clean, batch["target"])
         rows = max(1, round(PHASOR_SHARE * len(clean)))
-        with torch.autocast("cpu", torch.bfloat16):
+        with fast_on("cpu"):
             images = drawn(self.vae, clean[:rows], self.geometry)
         found, _ = bright_field(images, self.geometry)
         truth = compressed(torch.view_as_complex(batch["field"][:rows]))
@@ -274,33 +280,49 @@ class Trainer:
         }
         return {"clips": len(error)} | {k: round(float(v), 4) for k, v in figures.items()}
 
+    def average_gradients(self, parameters):
+        """The mean of all processes' gradients, as one flat sum: an adapter's are few."""
+        if self.accelerator.num_processes == 1:
+            return
+        flat = torch.cat([p.grad.reshape(-1) for p in parameters])
+        flat = self.accelerator.reduce(flat, "mean")
+        for p, part in zip(parameters, flat.split([p.numel() for p in parameters])):
+            p.grad.copy_(part.view_as(p))
+
     def run(self):
         arguments = self.arguments
         checkpoint = Path(arguments.checkpoints) / "adapter.pt"
         state = {"model": Lora(self.model), "average": self.average, "optimizer": self.optimizer}
         start, scores = load_checkpoint(checkpoint, **state), None
-        log = Log(arguments.log, arguments.seed, vars(arguments))
         trained = [p for p in self.model.parameters() if p.requires_grad]
-        batches = arguments.clips // arguments.batch
+        rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
+        first = self.accelerator.is_main_process
+        log = Log(arguments.log, arguments.seed, vars(arguments)) if first else None
+        epoch = arguments.clips // (arguments.batch * ranks)  # steps
         bar = tqdm(range(start, arguments.steps), "adapter", arguments.steps, initial=start)
+        bar.disable = not first
         running = {}
         for step in bar:
-            order = batch_order(batches, step // batches, arguments.seed)
-            rng = torch.Generator().manual_seed(arguments.seed * 10_000_000 + step)
-            total, parts = self.loss(self.batch("train", order[step % batches]), rng)
+            order = batch_order(epoch * ranks, step // epoch, arguments.seed)
+            rng = torch.Generator().manual_seed(arguments.seed * 10_000_000 + step * ranks + rank)
+            number = order[step % epoch * ranks + rank]
+            total, parts = self.loss(self.batch("train", number), rng)
             set_learning_rate([self.optimizer], learning_rate(step, arguments.steps, 1.0))
             self.optimizer.zero_grad()
             total.backward()
+            self.average_gradients(trained)
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
             self.optimizer.step()
             self.average.update(self.model, step)
             for name, value in parts.items():
                 running[name] = running.get(name, 0.0) + value / REPORT_EVERY
             done = step + 1
+            if not first:
+                continue
             if done % REPORT_EVERY == 0:
                 bar.set_postfix({name: f"{value:.3f}" for name, value in running.items()})
                 row = {name: round(value, 4) for name, value in running.items()}
-                log.write({"step": done, "clips": done * arguments.batch} | row)
+                log.write({"step": done, "clips": done * ranks * arguments.batch} | row)
                 running = {}
             if done % SAVE_EVERY == 0 or done == arguments.steps:
                 save_checkpoint(checkpoint, done, **state)
@@ -308,6 +330,8 @@ class Trainer:
                 scores = self.validate()
                 tqdm.write(f"step {done}: {json.dumps(scores)}")
                 log.write({"step": done, "validation": scores})
+        if not first:
+            return
         scores = scores or self.validate()
         self.average.exchange(self.model)
         write_adapter(
@@ -321,6 +345,11 @@ class Trainer:
             },
             base_model=arguments.base,
         )
+
+
+def adapter_weights(folder):
+    """The weights file in an adapter's folder."""
+    return Path(folder) / "adapter_model.safetensors"
 
 
 class Lora:
@@ -343,9 +372,12 @@ def main(argv=None):
     parser.add_argument("--checkpoints", default="checkpoints/adapter", help="where to resume from")
     parser.add_argument("--log", default="results/train-adapter.jsonl")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", metavar="ADAPTER", help="folder of an adapter to begin with")
     parser.add_argument("--steps", type=int, default=2600)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--clips", type=int, default=16384, help="different clips simulated")
+    parser.add_argument("--skip", type=int, default=0, help="clips an earlier run has seen")
+    parser.add_argument("--compile", action="store_true", help="torch.compile the transformer")
     parser.add_argument("--rank", type=int, default=32)
     parser.add_argument("--alpha", type=int, default=64)
     parser.add_argument("--lr", type=float, default=2e-3)

@@ -29,6 +29,7 @@ from rppg import miniature
 from rppg.pictures import TASKS, examples, pictures
 from rppg.training import (
     Log,
+    fast_on,
     learning_rate,
     load_checkpoint,
     save_checkpoint,
@@ -83,7 +84,7 @@ def train_vae(vae, arguments, log, checkpoint):
         size = ((32, 256), (64, 128))[int(torch.randint(0, 2, (), generator=rng))]
         picture = pictures(rng, 16, *size) * 2 - 1
         set_learning_rate([optimizer], learning_rate(step, arguments.vae_steps, 1.0))
-        with torch.autocast("cpu", torch.bfloat16):
+        with fast_on("cpu"):
             loss = vae_loss(vae, picture)
         optimizer.zero_grad()
         loss.backward()
@@ -130,7 +131,7 @@ def flow_batch(parts, features, rng, count):
     """
     height, width = pick_size(rng)
     prompts, thumbnail, source, target = examples(rng, count, height, width, THUMBNAIL)
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+    with torch.no_grad(), fast_on("cpu"):
         given, clean, small = (
             encode_images(parts["vae"], picture * 2 - 1).float()
             for picture in (source, target, thumbnail)
@@ -184,7 +185,7 @@ def train_transformer(parts, arguments, log, checkpoint):
         given, clean, inputs, _ = flow_batch(parts, features, rng, arguments.batch)
         sigma, latents, target = between(given, clean, rng)
         set_learning_rate(optimizers.values(), learning_rate(step, arguments.steps, 1.0))
-        with torch.autocast("cpu", torch.bfloat16):
+        with fast_on("cpu"):
             predicted = predict_velocity(transformer, latents, sigma=sigma, **inputs)
         loss = F.smooth_l1_loss(predicted.float(), target)
         for optimizer in optimizers.values():

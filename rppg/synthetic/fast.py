@@ -203,12 +203,12 @@ def simulate(scenes, geometry, window=8.0, appearance_size=(64, 64), clean=False
 def simulate_batch(seeds, geometry, window=8.0, appearance_size=(64, 64)):
     """Draws and renders one clip per seed: :func:`simulate` of :func:`draw_scenes`.
 
-    Every kind of clip and crops are among them; of each 16 seeds the last 8 are webcam scenes, the
-    others go to all extremes.
+    Every kind of clip and crops are among them; of each 32 seeds the first 8 go to all extremes,
+    the others are webcam scenes.
     """
     seeds, parts, order = list(seeds), [], []
     for webcam in (False, True):
-        chosen = [i for i, seed in enumerate(seeds) if seed // 8 % 2 == webcam]
+        chosen = [i for i, seed in enumerate(seeds) if (seed // 8 % 4 > 0) == webcam]
         for start in range(0, len(chosen), _CHUNK):
             some = chosen[start : start + _CHUNK]
             scenes = draw_scenes([seeds[i] for i in some], webcam=webcam, crops=True)

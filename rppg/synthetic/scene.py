@@ -332,7 +332,7 @@ def draw_scenes(seeds, webcam=False, kinds=True, crops=False):
         seeds: B integers >= 0 (see draw.SEEDS).
         webcam: usual webcam framing and gentler extremes (for full frames), else any framing.
         kinds: also draw clips without a pulse (about a fifth); else every clip has one.
-        crops: see half of the clips through a crop round the face; else always whole pictures.
+        crops: see most clips through a crop round the face; else always whole pictures.
 
     Returns:
         :class:`Scenes`.
@@ -498,7 +498,7 @@ def _in_band(draw, frequency, where):
 
 
 def _draw_box(draw, aspect, half_face, centre, crops):
-    """[B, 4]: the whole picture, or for half of the clips a crop round the face."""
+    """[B, 4]: the whole picture, or for two thirds of the clips a crop round the face."""
     whole = torch.stack([0 * aspect, 0 * aspect, aspect, 1 + 0 * aspect], -1)
     if not crops:
         return whole
@@ -509,7 +509,7 @@ def _draw_box(draw, aspect, half_face, centre, crops):
     crop = torch.cat([middle - half, middle + half], -1)
     inside = torch.maximum(torch.minimum(crop, whole[:, [2, 3, 2, 3]]), torch.zeros(4))
     usable = ((inside[:, 2:] - inside[:, :2]) > 0.08).all(-1)
-    cropped = (draw.coin(0.5) > 0) & usable
+    cropped = (draw.coin(0.67) > 0) & usable
     return torch.where(cropped[:, None], inside, whole)
 
 
