@@ -1,0 +1,122 @@
+"""UBFC-rPPG (Bobbia et al., Pattern Recognition Letters 124, 2019), both of its parts.
+
+DATASET_1: ``<n>-gt/vid*.avi`` and ``gtdump.xmp``, lines of time (ms), heart rate, SpO2, PPG.
+DATASET_2: ``subject<n>/vid.avi`` and ``ground_truth.txt``, three lines: PPG, heart rate, time (s).
+The faces of subjects 21 and 27 must not be published (the data set's read-me).
+"""
+
+import re
+from pathlib import Path
+
+import av
+import numpy as np
+
+from clip_encoder import ClipError
+from rppg.datasets.recording import Recording, inspected
+
+UNPUBLISHED = frozenset({"21", "27"})
+"""Subjects of DATASET_2 of whom no picture may be shown."""
+
+
+def open_ubfc1(root):
+    """Recordings of DATASET_1, one folder after the other; see :data:`DATASETS` for errors."""
+    for folder in _numbered(root, r"(\d+)-gt"):
+        label = folder / "gtdump.xmp"
+        yield folder.name, lambda folder=folder, label=label: _first(folder, label)
+
+
+def open_ubfc2(root):
+    """Recordings of DATASET_2."""
+    for folder in _numbered(root, r"subject(\d+)"):
+        label = folder / "ground_truth.txt"
+        yield folder.name, lambda folder=folder, label=label: _second(folder, label)
+
+
+def _numbered(root, pattern):
+    """Folders named by a pattern, in the order of their numbers."""
+    folders = [
+        (int(match[1]), path)
+        for path in Path(root).iterdir()
+        if path.is_dir() and (match := re.fullmatch(pattern, path.name))
+    ]
+    return [path for _, path in sorted(folders)]
+
+
+def _first(folder, label):
+    table = _table(label, delimiter=",")
+    if table.ndim != 2 or table.shape[1] < 4:
+        raise ClipError(f"{label}: lines of time, heart rate, SpO2, PPG expected")
+    video = _video(folder)
+    recording = Recording(
+        name=folder.name,
+        path=video,
+        subject=folder.name.removesuffix("-gt"),
+        bvp=table[:, 3],
+        bvp_times=(table[:, 0] - table[0, 0]) / 1000,
+        task="seated",
+        strata={"codec": "raw", "task": "seated"},
+    )
+    return inspected(recording, _length(video)[1], table[:, 1])
+
+
+def _second(folder, label):
+    """DATASET_2 has one label a picture: where the counts agree, its clock is the pictures' clock.
+
+    The headers all say about 30 Hz, subjects 25 to 27 were filmed at about 23.3.
+    """
+    table = _table(label)
+    if table.ndim != 2 or len(table) != 3:
+        raise ClipError(f"{label}: three lines of PPG, heart rate and time expected")
+    bvp, device_bpm, times = table
+    video, problems, timestamps = _video(folder), [], None
+    frames, seconds = _length(video)
+    times = times - times[0]
+    if frames == len(times):
+        timestamps = times
+        if abs(seconds - times[-1]) > 0.02 * times[-1] + 0.1:
+            problems.append(
+                f"the header says {frames / seconds:.1f} pictures a second, the label's clock "
+                f"{(frames - 1) / times[-1]:.1f} (used)"
+            )
+        seconds = None
+    else:
+        problems.append(f"{frames} pictures, but {len(times)} labels: the header's clock is used")
+    number = folder.name.removeprefix("subject")
+    recording = Recording(
+        name=folder.name,
+        path=video,
+        subject=number,
+        bvp=bvp,
+        bvp_times=times,
+        timestamps=timestamps,
+        task="game",
+        strata={"codec": "raw", "task": "game"},
+        problems=tuple(problems),
+    )
+    return inspected(recording, seconds, device_bpm)
+
+
+def _table(path, delimiter=None):
+    """Numbers of a text file; ClipError where they are none."""
+    try:
+        return np.loadtxt(path, delimiter=delimiter, ndmin=2)
+    except (OSError, ValueError) as error:
+        raise ClipError(f"{path}: {error}") from error
+
+
+def _video(folder):
+    """The one video of a folder."""
+    videos = sorted(folder.glob("vid*.avi"))
+    if len(videos) != 1:
+        raise ClipError(f"{folder}: one vid*.avi expected, found {len(videos)}")
+    return videos[0]
+
+
+def _length(video):
+    """(number of pictures, seconds) as a video's header says."""
+    try:
+        with av.open(str(video)) as container:
+            stream = container.streams.video[0]
+            return stream.frames, float(stream.frames / stream.average_rate)
+    except (av.error.FFmpegError, IndexError, TypeError, ZeroDivisionError) as error:
+        raise ClipError(f"{video}: not a video that can be read") from error

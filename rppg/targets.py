@@ -1,0 +1,137 @@
+"""What the generator should have drawn: reference pulse -> phase, clip and phase -> amplitudes.
+
+Made from recordings, for training. Nothing here is used when a clip is measured.
+"""
+
+import numpy as np
+from scipy import signal
+
+import heart_rate
+from clip_encoder import ClipError
+from rppg.datasets.recording import even_pulse
+
+BLOOD = np.array([0.33, 0.77, 0.53]) / 0.77
+"""Relative pulsatile amplitude of red, green and blue, green = 1: the signature of blood under white
+light (de Haan and van Leest, "Improved motion robustness of remote-PPG by using the blood volume
+pulse signature", Physiological Measurement 35, 2014)."""
+
+FLOOR = 3.0
+"""Amplitudes below so many standard errors count as none. A lock-in of noise is Rayleigh distributed
+and passes with a probability of exp(-3^2 / 2) = 1 %, a few where the error is itself an estimate."""
+
+
+def analytic_pulse(bvp, bvp_times):
+    """Fundamental of a reference pulse as an analytic signal on an even clock.
+
+    A zero-phase Butterworth band of 0.6 to 1.5 times the mean rate, then Hilbert's transform
+    (Gabor's analytic signal), so that the phase follows every beat and 0 is the fundamental's
+    maximum.
+
+    Args:
+        bvp: [n] reference pulse, any unit, more blood is higher.
+        bvp_times: [n] s.
+
+    Returns:
+        (times [m] s, analytic [m] complex).
+
+    Raises:
+        ClipError: if nothing periodic beats in it.
+    """
+    times, trace = even_pulse(bvp, bvp_times)
+    sampling_rate = 1 / (times[1] - times[0])
+    rate = heart_rate.mean_rate(trace, sampling_rate) / 60
+    if not np.isfinite(rate):
+        raise ClipError("no periodic pulse in the reference")
+    sections = signal.butter(
+        2, (0.6 * rate, 1.5 * rate), "bandpass", fs=sampling_rate, output="sos"
+    )
+    padding = min(len(trace) - 1, round(3 * sampling_rate / rate))
+    narrow = signal.sosfiltfilt(sections, signal.detrend(trace), padlen=padding)
+    return times, signal.hilbert(narrow)
+
+
+def pulse_phase(bvp, bvp_times, times):
+    """Phase of the reference pulse at the clip's own times.
+
+    Args:
+        bvp, bvp_times: [n], see :func:`analytic_pulse`.
+        times: [samples] s on the clock of ``bvp_times``.
+
+    Returns:
+        [samples] rad, unwrapped, 0 (mod 2 pi) = systolic peak.
+
+    Raises:
+        ClipError: if the reference does not cover the times, or does not beat.
+    """
+    clock, analytic = analytic_pulse(bvp, bvp_times)
+    if times[0] < clock[0] - 0.1 or times[-1] > clock[-1] + 0.1:
+        raise ClipError(
+            f"the reference covers {clock[0]:.1f} to {clock[-1]:.1f} s, "
+            f"not {times[0]:.1f} to {times[-1]:.1f} s"
+        )
+    return np.interp(times, clock, np.unwrap(np.angle(analytic)))
+
+
+def local_amplitude(motion, phase):
+    """Lock-in of every cell against the reference phase.
+
+    Least squares of each cell's three channels on cos and sin of the phase, together with a cubic
+    in time that takes up drifts. The channels are then added with the weights that pass the
+    signature of blood unchanged and least of what the fit left over near the pulse's rate: the
+    beamformer C^-1 p / (p^T C^-1 p), as in PBV (de Haan and van Leest, Physiological Measurement
+    35, 2014), with C the mean of the cell's own covariance and that of all cells, so that flicker
+    and drifting light go out while a cell of pure noise keeps all channels. More blood is darker,
+    so the sign is turned: the result is upright. Its angle is how far the cell runs ahead of the
+    reference.
+
+    The floor is the standard error of the amplitude from the same residual: its power between half
+    and one and a half times the pulse's rate, without the lines at the rate itself, which the fit
+    has emptied.
+
+    Args:
+        motion: [samples, rows, bands, 3], (I - mean) / mean.
+        phase: [samples] rad.
+
+    Returns:
+        (amplitude [rows, bands] complex, AC/DC of green as a fraction; floor [rows, bands], same
+        unit, one standard error).
+    """
+    samples, rows, bands, _ = motion.shape
+    upright = -np.asarray(motion, float).reshape(samples, -1)
+    x = np.linspace(-1, 1, samples)
+    design = np.stack([np.cos(phase), np.sin(phase), np.ones(samples), x, x**2, x**3], axis=1)
+    fit, *_ = np.linalg.lstsq(design, upright, rcond=None)
+    taper = np.hanning(samples)[:, None]
+    lines = np.fft.rfft((upright - design @ fit) * taper, axis=0) / np.sqrt((taper**2).sum())
+    cycles = (phase[-1] - phase[0]) / (2 * np.pi) * samples / (samples - 1)
+    distance = np.abs(np.arange(len(lines)) - cycles)
+    near = lines[(distance <= max(0.5 * cycles, 4)) & (distance > 1.5)]
+    near = near.reshape(len(near), rows * bands, 3)
+    own = np.einsum("fnc,fnd->ncd", near, near.conj()).real / len(near)  # variance a sample
+    covariance = (own + own.mean(0)) / 2
+    covariance += 1e-6 * np.trace(covariance, axis1=1, axis2=2)[:, None, None] * np.eye(
+        3
+    ) + 1e-18 * np.eye(3)
+    weights = np.linalg.solve(covariance, np.broadcast_to(BLOOD, (len(own), 3))[..., None])[..., 0]
+    weights /= weights @ BLOOD[:, None]
+    amplitude = ((fit[0] - 1j * fit[1]).reshape(-1, 3) * weights).sum(1)
+    variance = np.einsum("nc,ncd,nd->n", weights, own, weights)
+    floor = np.sqrt(2 * variance / samples)
+    return amplitude.reshape(rows, bands), floor.reshape(rows, bands)
+
+
+def shown(amplitude, floor):
+    """The amplitudes that rise above the noise, 0 (black) elsewhere: no skin, or nothing to see.
+
+    Args:
+        amplitude, floor: of :func:`local_amplitude`.
+
+    Returns:
+        [rows, bands] complex.
+    """
+    return np.where(np.abs(amplitude) > FLOOR * floor, amplitude, 0)
+
+
+def target_field(amplitude, phase):
+    """Phasors [samples, rows, bands] to draw of amplitudes [rows, bands] and a phase [samples]."""
+    return np.exp(1j * np.asarray(phase))[:, None, None] * amplitude
