@@ -5,16 +5,19 @@ A row is one recording measured by one method. Nothing is rendered, drawn or pri
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+import warnings
+from functools import cache as cached
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
 import heart_rate
-from clip_encoder import ClipError, read_frames
+from clip_encoder import ClipError
 from rppg import baselines, metrics
+from rppg.datasets import Recording, open_dataset
 
 VIDEO_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".webm"}
 
@@ -25,29 +28,18 @@ PULSE = "pulse"
 """Name of the pipeline among the methods; the others are keys of baselines.METHODS."""
 
 
-@dataclass(frozen=True)
-class Recording:
-    """A clip on disk with what is known of it.
+def dataset_recordings(name, root):
+    """Recordings of a data set, those that cannot be used left out with a warning.
 
-    Attributes:
-        name: unique in its data set.
-        path: video file.
-        subject: label; recordings of one subject are resampled together.
-        bpm: mean reference heart rate of the whole clip, NaN where unknown, 0 where the clip is
-            known to hold no pulse.
-        mask: picture file whose bright pixels are skin; None = the whole picture.
-        bvp, bvp_times: [n] reference pulse and its own clock in s; empty where unknown.
-        strata: what the figures can be split by.
+    Raises:
+        ClipError: if there is none that can be used.
     """
-
-    name: str
-    path: Path
-    subject: str
-    bpm: float = np.nan
-    mask: Path | None = None
-    bvp: np.ndarray = field(default_factory=lambda: np.empty(0))
-    bvp_times: np.ndarray = field(default_factory=lambda: np.empty(0))
-    strata: dict = field(default_factory=dict)
+    recordings, damaged = open_dataset(name, root)
+    for label, reason in damaged.items():
+        warnings.warn(f"left out {label}: {reason}", stacklevel=2)
+    if not recordings:
+        raise ClipError(f"{root}: no recording of {name} that can be used")
+    return recordings
 
 
 def synthetic_recordings(folder):
@@ -56,24 +48,9 @@ def synthetic_recordings(folder):
     Raises:
         ClipError: if it holds none.
     """
-    recordings = []
-    for truth_path in sorted(Path(folder).glob("*.json")):
-        truth = json.loads(truth_path.read_text())
-        recordings.append(
-            Recording(
-                name=truth_path.stem,
-                path=truth_path.with_suffix(".mp4"),
-                subject=str(truth["subject"]),
-                bpm=truth["bpm"],
-                mask=truth_path.with_suffix(".png"),
-                bvp=np.array(truth["bvp"]),
-                bvp_times=np.array(truth["times"]),
-                strata=truth["strata"],
-            )
-        )
-    if not recordings:
+    if not any(Path(folder).glob("*.json")):
         raise ClipError(f"no clips with ground truth in {folder}")
-    return recordings
+    return dataset_recordings("synthetic", folder)
 
 
 def video_recordings(folder):
@@ -92,13 +69,14 @@ def video_recordings(folder):
 def skin_trace(recording):
     """(rgb [samples, 3], sampling rate in Hz): mean colour of the skin on an even clock.
 
-    Pixels count that are skin for more than half of the clip. The clock is as fast as the median
-    frame; straight lines between the frames' own time stamps.
+    Where the recording has a mask, pixels count that are skin for more than half of the clip; else
+    those of :func:`face_box` of the first frame. The clock is as fast as the median frame;
+    straight lines between the frames' own time stamps.
     """
     skin, times, colours = None, [], []
-    for time, picture in read_frames(recording.path):
+    for time, picture in recording.frames():
         if skin is None:
-            skin = _skin(recording.mask, picture.shape[:2])
+            skin = _skin(recording.mask, picture)
         times.append(time)
         colours.append(picture[skin].mean(axis=0, dtype=float))
     if len(times) < 2 or times[-1] < SHORTEST:
@@ -109,15 +87,49 @@ def skin_trace(recording):
     return np.stack(colours, axis=1), float(sampling_rate)
 
 
-def _skin(mask, shape):
-    """[H, W] bool, the bright pixels of a mask picture; all without one."""
+def _skin(mask, picture):
+    """[H, W] bool, the bright pixels of a mask picture; without one the box of the face."""
+    height, width = picture.shape[:2]
     if mask is None:
-        return np.ones(shape, bool)
-    with Image.open(mask) as picture:
-        skin = np.asarray(picture.convert("L").resize(shape[::-1])) > 127
+        left, top, right, bottom = face_box(picture)
+        skin = np.zeros((height, width), bool)
+        skin[top:bottom, left:right] = True
+        return skin
+    with Image.open(mask) as stored:
+        skin = np.asarray(stored.convert("L").resize((width, height))) > 127
     if not skin.any():
         raise ClipError(f"{mask} shows no skin")
     return skin
+
+
+def face_box(picture):
+    """The skin that every classical method gets where no mask is known.
+
+    The largest face of OpenCV's frontal Haar cascade (Viola and Jones, CVPR 2001), of it the
+    middle 60 % of its width and its full height, as Poh et al. (Optics Express 18, 2010) cut it;
+    the whole picture where no face is found.
+
+    Args:
+        picture: [H, W, 3], uint8 or float in [0, 1].
+
+    Returns:
+        (left, top, right, bottom) in pixels.
+    """
+    height, width = picture.shape[:2]
+    if picture.dtype != np.uint8:
+        scale = 1 / 257 if picture.dtype == np.uint16 else 255
+        picture = (picture * scale).clip(0, 255).astype(np.uint8)
+    grey = cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY)
+    faces = _cascade().detectMultiScale(grey, scaleFactor=1.1, minNeighbors=4)
+    if not len(faces):
+        return 0, 0, width, height
+    x, y, w, h = max(faces.tolist(), key=lambda face: face[2] * face[3])
+    return round(x + 0.2 * w), y, round(x + 0.8 * w), y + h
+
+
+@cached
+def _cascade():
+    return cv2.CascadeClassifier(f"{cv2.data.haarcascades}haarcascade_frontalface_default.xml")
 
 
 def _row(recording, method, bpm, confidence, answered, reason=None):
@@ -173,7 +185,7 @@ def pulse_row(recording, pipe):
     ``bpm`` is its answer or, where it abstains, the rate of its surest window, so that errors can
     be told with and without abstention; ``answered`` tells which.
     """
-    output = pipe(str(recording.path))
+    output = pipe(**recording.source())
     answered = np.isfinite(output.bpm)
     surest = max(output.windows, key=lambda window: window.confidence)
     bpm = output.bpm if answered else surest.bpm

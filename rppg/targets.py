@@ -11,13 +11,14 @@ from clip_encoder import ClipError
 from rppg.datasets.recording import even_pulse
 
 BLOOD = np.array([0.33, 0.77, 0.53]) / 0.77
-"""Relative pulsatile amplitude of red, green and blue, green = 1: the signature of blood under white
-light (de Haan and van Leest, "Improved motion robustness of remote-PPG by using the blood volume
-pulse signature", Physiological Measurement 35, 2014)."""
+"""Relative pulsatile amplitude of red, green and blue, green = 1: the signature of blood under
+white light (de Haan and van Leest, "Improved motion robustness of remote-PPG by using the blood
+volume pulse signature", Physiological Measurement 35, 2014)."""
 
 FLOOR = 3.0
-"""Amplitudes below so many standard errors count as none. A lock-in of noise is Rayleigh distributed
-and passes with a probability of exp(-3^2 / 2) = 1 %, a few where the error is itself an estimate."""
+"""Amplitudes below so many standard errors count as none. A lock-in of noise is Rayleigh
+distributed and passes with a probability of exp(-3^2 / 2) = 1 %, and some more where the error is
+itself an estimate."""
 
 
 def analytic_pulse(bvp, bvp_times):
@@ -109,9 +110,8 @@ def local_amplitude(motion, phase):
     near = near.reshape(len(near), rows * bands, 3)
     own = np.einsum("fnc,fnd->ncd", near, near.conj()).real / len(near)  # variance a sample
     covariance = (own + own.mean(0)) / 2
-    covariance += 1e-6 * np.trace(covariance, axis1=1, axis2=2)[:, None, None] * np.eye(
-        3
-    ) + 1e-18 * np.eye(3)
+    trace = np.trace(covariance, axis1=1, axis2=2)[:, None, None]
+    covariance += (1e-6 * trace + 1e-18) * np.eye(3)
     weights = np.linalg.solve(covariance, np.broadcast_to(BLOOD, (len(own), 3))[..., None])[..., 0]
     weights /= weights @ BLOOD[:, None]
     amplitude = ((fit[0] - 1j * fit[1]).reshape(-1, 3) * weights).sum(1)

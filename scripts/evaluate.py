@@ -16,9 +16,11 @@ sys.path.insert(0, str(ROOT))
 
 from clip_encoder import ClipError  # noqa: E402
 from rppg import baselines, evaluation  # noqa: E402
+from rppg.datasets import DATASETS  # noqa: E402
 from rppg.training import provenance  # noqa: E402
 
 CACHE = ROOT / "out" / "evaluate"
+NAMED = [name for name in DATASETS if name != "synthetic"]
 MODULES = ("bijection.py", "clip_encoder.py", "heart_rate.py")
 
 
@@ -27,7 +29,14 @@ def arguments(argv):
     parser.add_argument(
         "--data",
         default="synthetic:test",
-        help="synthetic:SPLIT (validation, test), or folder:DIR, videos without ground truth",
+        help="synthetic:SPLIT (validation, test), a data set as NAME:DIR "
+        f"({', '.join(NAMED)}), or folder:DIR, videos without truth",
+    )
+    parser.add_argument(
+        "--splits",
+        type=Path,
+        help="splits.json of prepare.py: only its test subjects (default: all subjects, as for a "
+        "model that was trained on another data set)",
     )
     parser.add_argument("--clips", type=Path, help="rendered clips (default: rendered into out/)")
     parser.add_argument("--null", type=Path, help="the same clips rendered without a pulse")
@@ -45,8 +54,9 @@ def arguments(argv):
         known = ", ".join([evaluation.PULSE, *baselines.METHODS])
         raise ClipError(f"unknown method {min(unknown)!r}; there are {known}")
     args.kind, _, args.where = args.data.partition(":")
-    if args.kind not in ("synthetic", "folder") or not args.where:
-        raise ClipError(f"--data must be synthetic:SPLIT or folder:DIR, got {args.data!r}")
+    if args.kind not in ("folder", *DATASETS) or not args.where:
+        kinds = ", ".join(["synthetic:SPLIT", "folder:DIR", *(f"{n}:DIR" for n in NAMED)])
+        raise ClipError(f"--data must be one of {kinds}, got {args.data!r}")
     return args
 
 
@@ -98,6 +108,20 @@ def measured(name, recordings, args, pipe):
     return evaluation.measure_all(recordings, args.methods, pipe, files)
 
 
+def held_out(recordings, splits):
+    """The recordings of the test subjects of a splits.json; all without one."""
+    if splits is None:
+        return recordings
+    try:
+        dealt = json.loads(splits.read_text())["subjects"]
+    except (ValueError, KeyError) as error:
+        raise ClipError(f"{splits}: not a splits.json of prepare.py") from error
+    chosen = [recording for recording in recordings if dealt.get(recording.subject) == "test"]
+    if not chosen:
+        raise ClipError(f"{splits}: none of its test subjects is in the data")
+    return chosen
+
+
 def run(args):
     pipe = cache(lambda: load_pipeline(args.model, args.adapter))
     null_rows = []
@@ -105,6 +129,11 @@ def run(args):
         name = Path(args.where).name
         rows = measured(name, evaluation.video_recordings(args.where), args, pipe)
         figures = None
+    elif args.kind != "synthetic":
+        name = args.kind
+        recordings = held_out(evaluation.dataset_recordings(args.kind, args.where), args.splits)
+        rows = measured(name, recordings, args, pipe)
+        figures = evaluation.summary(rows, (), args.seed)
     else:
         name = f"synthetic-{args.where}"
         clips = args.clips or rendered(args.where, args.count, pulse=True)
@@ -118,6 +147,8 @@ def run(args):
     result = provenance(args.seed) | {"command": command}
     result["versions"]["scikit-learn"] = version("scikit-learn")
     result["settings"] = {k: shown(getattr(args, k)) for k in ("data", "model", "adapter")}
+    if args.splits:
+        result["settings"]["splits"] = args.splits.name
     result |= {"figures": figures, "rows": rows, "null_rows": null_rows}
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / f"{name}.json"

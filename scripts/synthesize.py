@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch  # noqa: E402
 
-from rppg.synthetic import SEEDS, render_set  # noqa: E402
+from rppg.synthetic import SEEDS, render_set, render_ubfc2  # noqa: E402
 
 
 def arguments(argv=None):
@@ -26,6 +26,12 @@ def arguments(argv=None):
     parser.add_argument(
         "--pulse", type=int, choices=(0, 1), default=1, help="0: the same clips without a pulse"
     )
+    parser.add_argument(
+        "--layout",
+        choices=("plain", "ubfc2"),
+        default="plain",
+        help="ubfc2: subject<n>/vid.avi and ground_truth.txt, as UBFC-rPPG's DATASET_2",
+    )
     return parser.parse_args(argv)
 
 
@@ -35,7 +41,8 @@ def main(argv=None):
     try:
         if options.count < 1 or options.seconds <= 0:
             raise ValueError("--count and --seconds must be above 0")
-        render_set(
+        render = {"plain": render_set, "ubfc2": render_ubfc2}[options.layout]
+        render(
             options.out,
             options.split,
             options.count,

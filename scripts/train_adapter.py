@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 
 import bijection
-from clip_encoder import SheetGeometry, field_to_sheet, motion_sheet
+from clip_encoder import ClipError, SheetGeometry, field_to_sheet, motion_sheet
 from pipeline_pulse import (
     APPEARANCE_T,
     PulsePipeline,
@@ -35,6 +35,7 @@ from pipeline_pulse import (
     token_size,
 )
 from rppg.adapter_file import write_adapter
+from rppg.datasets.shards import Shards
 from rppg.miniature import without_silent_branches
 from rppg.synthetic import draw_scenes, simulate, simulate_batch, split_seeds
 from rppg.training import (
@@ -60,16 +61,14 @@ PHASOR_SHARE = 0.25  # of a batch is decoded: the decoder costs as much as the t
 NOISY_SHARE = 0.25  # of the batches start from noise, as ensembles do
 
 
-def pulse_sheet(phase, amplitude, phase_lag, geometry):
-    """Target sheets [B, H, W, 3] in [0, 1] and their phasors [B, samples, rows, bands].
+def pulse_field(phase, amplitude, phase_lag):
+    """Phasors [B, samples, rows, bands] to draw.
 
     Args:
         phase: [B, samples] rad; amplitude, phase_lag: [B, rows, bands], AC/DC and rad.
     """
     local = phase[:, :, None, None] - phase_lag[:, None]
-    amplitude = amplitude[:, None].expand_as(local)
-    sheet = field_to_sheet(bijection.encode(local, amplitude), geometry)
-    return sheet, torch.polar(amplitude, local)
+    return torch.polar(amplitude[:, None].expand_as(local), local)
 
 
 def to_tokens(vae, pictures):
@@ -186,9 +185,22 @@ class Trainer:
             ]
         )
         self.cache = Path(arguments.checkpoints) / "cache"
+        self.recorded, self.validated = None, None
+        if arguments.data:
+            self.recorded = Shards.open(arguments.data, "train")
+            self.validated = Shards.open(arguments.data, "validation")
+            if self.recorded.samples != self.geometry.samples:
+                raise ClipError(
+                    f"the data were prepared with {self.recorded.samples} samples a window, "
+                    f"the sheet has {self.geometry.samples}"
+                )
 
     def batch(self, split, number):
         count = self.arguments.batch
+        if self.recorded and split != "webcam-null":
+            shards = self.recorded if split == "train" else self.validated
+            layout = (self.geometry, self.appearance_size, self.arguments.seed)
+            return self.encoded(shards.batch(int(number), count, *layout, split == "train"))
         own, first = ("train", self.arguments.skip) if split == "train" else ("validation", 0)
         seeds = split_seeds(own, count, first + int(number) * count)
         path = self.cache / f"{split}-{number:06d}.safetensors"
@@ -203,13 +215,18 @@ class Trainer:
             scenes = draw_scenes(seeds, webcam=True, kinds=False)
             scenes = scenes.without_pulse() if split == "webcam-null" else scenes
             clips = simulate(scenes, self.geometry, **options)
-        sheet, field = pulse_sheet(clips.phase, clips.amplitude, clips.phase_lag, self.geometry)
+        field = pulse_field(clips.phase, clips.amplitude, clips.phase_lag)
+        return self.encoded(vars(clips) | {"field": field})
+
+    def encoded(self, clips):
+        """Pictures of clips (dict of appearance, motion, field, bpm) as tokens, and the truth."""
+        sheet = field_to_sheet(bijection.encode_phasor(clips["field"]), self.geometry)
         return {
-            "appearance": to_tokens(self.vae, clips.appearance),
-            "motion": to_tokens(self.vae, motion_sheet(clips.motion, self.geometry)),
+            "appearance": to_tokens(self.vae, clips["appearance"]),
+            "motion": to_tokens(self.vae, motion_sheet(clips["motion"], self.geometry)),
             "target": to_tokens(self.vae, sheet),
-            "field": torch.view_as_real(field.to(torch.complex64)),
-            "bpm": clips.bpm,
+            "field": torch.view_as_real(clips["field"].to(torch.complex64)),
+            "bpm": clips["bpm"],
         }
 
     def clean(self, batch, start):
@@ -244,7 +261,10 @@ class Trainer:
         self.model.eval()
         readings, bpm = [], []
         rate = self.geometry.samples / WINDOW
-        for number in range(self.arguments.validation_batches):
+        batches = self.arguments.validation_batches
+        if self.recorded and split != "webcam-null":
+            batches = min(batches, max(1, len(self.validated) // self.arguments.batch))
+        for number in range(batches):
             batch = self.batch(split, number)
             clean = self.clean(batch, batch["motion"])
             fields, weights = field_of_images(drawn(self.vae, clean, self.geometry), self.geometry)
@@ -256,7 +276,10 @@ class Trainer:
         return readings, np.array(bpm)
 
     def validate(self):
-        """Figures on webcam scenes, nothing withheld, and on the same without their pulse.
+        """Figures on clips with a pulse, nothing withheld, and on clips without.
+
+        The first are simulated webcam scenes or, with ``--data``, windows of its validation
+        subjects; those without a pulse are always simulated.
 
         ``min_confidence`` is the confidence that 97 % of those without a pulse stay below; the
         pipeline keeps the better of two looks, which doubles the false alarms.
@@ -305,7 +328,7 @@ class Trainer:
         for step in bar:
             order = batch_order(epoch * ranks, step // epoch, arguments.seed)
             rng = torch.Generator().manual_seed(arguments.seed * 10_000_000 + step * ranks + rank)
-            number = order[step % epoch * ranks + rank]
+            number = step * ranks + rank if self.recorded else order[step % epoch * ranks + rank]
             total, parts = self.loss(self.batch("train", number), rng)
             set_learning_rate([self.optimizer], learning_rate(step, arguments.steps, 1.0))
             self.optimizer.zero_grad()
@@ -371,6 +394,12 @@ def main(argv=None):
     parser.add_argument("--out", default="tiny/adapter", help="folder of the finished adapter")
     parser.add_argument("--checkpoints", default="checkpoints/adapter", help="where to resume from")
     parser.add_argument("--log", default="results/train-adapter.jsonl")
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        metavar="DIR",
+        help="folders of prepare.py: train on their train subjects instead of simulated clips",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", metavar="ADAPTER", help="folder of an adapter to begin with")
     parser.add_argument("--steps", type=int, default=2600)
@@ -397,8 +426,13 @@ def main(argv=None):
     parser.add_argument(
         "--random-base", action="store_true", help="ablation: untrained transformer"
     )
-    Trainer(parser.parse_args(argv)).run()
+    try:
+        Trainer(parser.parse_args(argv)).run()
+    except (ClipError, OSError) as error:
+        print(f"train_adapter.py: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

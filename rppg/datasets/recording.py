@@ -65,9 +65,10 @@ class Recording:
     problems: tuple[str, ...] = ()
 
     def source(self):
-        """Keyword arguments ``clip``, ``fps`` and ``timestamps`` of read_frames and the pipeline."""
+        """Keywords ``clip`` and, where needed, ``fps`` or ``timestamps`` of read_frames."""
         clip = self.pictures() if self.pictures else self.path
-        return {"clip": clip, "fps": self.fps, "timestamps": self.timestamps}
+        clocks = {"fps": self.fps, "timestamps": self.timestamps}
+        return {"clip": clip} | {name: clock for name, clock in clocks.items() if clock is not None}
 
     def frames(self):
         """Iterator of (s after the first picture, picture [H, W, 3]), one picture in memory."""

@@ -2,7 +2,7 @@
 
 from .draw import SEEDS, split_seeds, subject_of
 from .fast import SyntheticBatch, simulate, simulate_batch
-from .frames import Recipe, render_frames, render_set, write_clip
+from .frames import Recipe, render_frames, render_set, render_ubfc2, write_clip
 from .scene import KINDS, Scenes, draw_scenes
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "draw_scenes",
     "render_frames",
     "render_set",
+    "render_ubfc2",
     "simulate",
     "simulate_batch",
     "split_seeds",

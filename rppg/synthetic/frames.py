@@ -270,3 +270,39 @@ def render_set(folder, split, count, pulse=True, seconds=10.0, start=0, progress
         path = folder / f"{split}-{subject_of(seed)}.mp4"
         if not path.with_suffix(".json").exists():
             write_clip(path, seed, seconds, pulse)
+
+
+@torch.no_grad()
+def render_ubfc2(folder, split, count, pulse=True, seconds=10.0, start=0, progress=True):
+    """As :func:`render_set`, laid out as UBFC-rPPG's DATASET_2 lies on disk.
+
+    ``subject<n>/vid.avi`` (lossless, 30 Hz in the header whatever the camera did) and
+    ``ground_truth.txt``, three lines of one number a picture: pulse, heart rate (bpm), time (s).
+    The true clock of the pictures is the third line, as there. The text file comes last.
+    """
+    seeds = split_seeds(split, count * TAKES, start * TAKES)[::TAKES]
+    for seed in tqdm(seeds, desc=f"rendering {split}", unit="clip", disable=not progress):
+        place = Path(folder) / f"subject{subject_of(seed)}"
+        label = place / "ground_truth.txt"
+        if label.exists():
+            continue
+        place.mkdir(parents=True, exist_ok=True)
+        scene, stamps = draw_scenes([seed], webcam=True, kinds=False), []
+        scene = scene if pulse else scene.without_pulse()
+        size = Recipe.draw(seed).size
+        with av.open(str(place / "vid.avi"), "w") as container:
+            stream = container.add_stream("ffv1", rate=30, pix_fmt="bgr0")
+            stream.width, stream.height = size
+            stream.codec_context.thread_count = 1
+            for time, picture in render_frames(scene, size, seconds):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+                stamps.append(time)
+            container.mux(stream.encode())
+        stamps = np.array(stamps)
+        times = torch.from_numpy(stamps)[None]
+        beating = float(scene.amplitude) > 0
+        rate = np.gradient(scene.heart.phase(times)[0].numpy(), stamps) * 30 / np.pi
+        pulse_line = scene.heart.pulse(times)[0][0].numpy()
+        new = label.with_suffix(".new")
+        np.savetxt(new, np.stack([beating * pulse_line, beating * rate, stamps]), fmt="%.7e")
+        new.replace(label)
