@@ -283,7 +283,8 @@ def summary(rows, null_rows=(), seed=0):
         ``mae_interval``, 95 % over subjects), ``answered`` (the same of the answers alone; its
         ``within`` counts an abstention as a miss), ``mae_at_coverage`` (of the surest quarter,
         half, ... of all guesses), ``snr`` and ``macc`` means, ``toolbox_mae``,
-        ``null`` = {``n``, ``abstained`` 0...1} where there are null rows.
+        ``null`` = {``n``, ``abstained`` 0...1} where there are null rows, ``strata`` = the same by
+        stratum (:func:`by_stratum`).
     """
     figures = {}
     for method in dict.fromkeys(row["method"] for row in [*rows, *null_rows]):
@@ -291,11 +292,73 @@ def summary(rows, null_rows=(), seed=0):
         null = [row for row in null_rows if row["method"] == method]
         figures[method] = {}
         if mine:
-            figures[method] = _accuracy(mine, seed)
+            figures[method] = _accuracy(mine, seed) | {"strata": by_stratum(mine, seed)}
         if null:
             abstained = 1 - np.mean([row["answered"] for row in null])
             figures[method]["null"] = {"n": len(null), "abstained": float(abstained)}
     return figures
+
+
+MOST_LEVELS = 8
+"""Strata with more different values than this are split at their quartiles."""
+
+
+def by_stratum(rows, seed=0):
+    """Figures of one method by stratum and level.
+
+    Args:
+        rows: of one method, with a known rate.
+        seed: of the bootstrap over subjects.
+
+    Returns:
+        dict stratum -> level -> dict of ``n``, ``subjects``, ``mae`` with ``mae_interval`` (95 %
+        over subjects), ``within``, ``answered`` 0...1 and ``mae_of_answers``. Numbers of many
+        values, as bit rates, are split at their quartiles. A stratum of one level is left out.
+    """
+    figures = {}
+    for name in sorted({name for row in rows for name in row["strata"]}):
+        known = [row for row in rows if row["strata"].get(name) is not None]
+        levels = _levels([row["strata"][name] for row in known])
+        if len(set(levels)) < 2:
+            continue
+        figures[name] = {}
+        for level in sorted(set(levels)):
+            some = [row for row, its in zip(known, levels, strict=True) if its == level]
+            bpm, reference = (
+                np.array([row[k] for row in some], float) for k in ("bpm", "reference")
+            )
+            answered = np.array([row["answered"] for row in some])
+            error, found = np.abs(bpm - reference), np.isfinite(bpm)
+            subjects = np.array([row["subject"] for row in some])
+            figures[name][level] = {
+                "n": len(some),
+                "subjects": len(set(subjects.tolist())),
+                "mae": float(error[found].mean()) if found.any() else np.nan,
+                "mae_interval": (
+                    metrics.bootstrap_interval(np.mean, subjects[found], error[found], seed=seed)
+                    if found.any()
+                    else (np.nan, np.nan)
+                ),
+                "within": float((error <= 3).mean()),
+                "answered": float(answered.mean()),
+                "mae_of_answers": float(error[answered].mean()) if answered.any() else np.nan,
+            }
+    return figures
+
+
+def _levels(values):
+    """A level's name for every value, so that they sort as they should."""
+    numbers = all(isinstance(value, (int, float)) for value in values)
+    if not numbers or len(set(values)) <= MOST_LEVELS:
+        return [str(value) for value in values]
+    borders = np.quantile(values, (0.25, 0.5, 0.75))
+    names = [
+        f"1: to {borders[0]:.3g}",
+        f"2: to {borders[1]:.3g}",
+        f"3: to {borders[2]:.3g}",
+        f"4: above {borders[2]:.3g}",
+    ]
+    return [names[int((value > borders).sum())] for value in values]
 
 
 def _accuracy(rows, seed):

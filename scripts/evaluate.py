@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from clip_encoder import ClipError  # noqa: E402
-from rppg import baselines, evaluation  # noqa: E402
+from rppg import baselines, evaluation, plots  # noqa: E402
 from rppg.datasets import DATASETS  # noqa: E402
 from rppg.training import provenance  # noqa: E402
 
@@ -155,6 +155,8 @@ def run(args):
     path.write_text(json.dumps(evaluation.strict(result), indent=1) + "\n")
     print(evaluation.table(figures) if figures else evaluation.listing(rows))
     print(f"written to {path}")
+    if figures:
+        plots.evaluation_figure(figures, rows).savefig(path.with_suffix(".png"), dpi=80)
 
 
 def main(argv=None):

@@ -56,7 +56,7 @@ TARGETS = (
 
 WINDOW = 8.0  # s
 REPORT_EVERY, SAVE_EVERY = 25, 200
-PHASOR_WEIGHT, TRACE_WEIGHT = 4.0, 0.2
+PHASOR_WEIGHT, TRACE_WEIGHT = 4.0, 0.4
 PHASOR_SHARE = 0.25  # of a batch is decoded: the decoder costs as much as the transformer
 NOISY_SHARE = 0.25  # of the batches start from noise, as ensembles do
 

@@ -6,6 +6,7 @@
 """
 
 import re
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -50,7 +51,7 @@ def _recording(person, path):
         bvp=pulse,
         bvp_times=np.arange(len(pulse)) / SAMPLING_RATE,
         fps=SAMPLING_RATE,
-        pictures=lambda: _pictures(path),
+        pictures=partial(_pictures, path),
         task=motion,
         strata={
             "motion": motion,

@@ -74,7 +74,8 @@ def shard_of(recording: Recording, samples=96, window=8.0, stride=4.0):
         size = part.picture_size
     if not rows:
         raise ClipError(f"{recording.name}: no window has a reference pulse")
-    shard = {name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in rows[0]}
+    shard = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    shard = {name: torch.from_numpy(np.ascontiguousarray(x)) for name, x in shard.items()}
     return shard | {"size": torch.tensor(size, dtype=torch.int32)}
 
 
