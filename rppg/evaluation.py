@@ -148,16 +148,23 @@ def _row(recording, method, bpm, confidence, answered, reason=None):
 
 
 def _trace_figures(recording, bvp, times):
-    """dict of ``snr``, ``macc`` and ``toolbox_bpm`` of a trace, where there is a reference."""
+    """dict of ``snr``, ``macc`` and ``toolbox_`` ``snr``, ``bpm`` and ``peak_bpm``, given a BVP.
+
+    The last two are [of the trace, of the reference] by rPPG-Toolbox's FFT and peak estimators,
+    which read the label as coarsely as the prediction.
+    """
     if not (recording.bpm > 0 and len(recording.bvp)):
         return {}
     sampling_rate = 1 / np.median(np.diff(times))
     reference = np.interp(times, recording.bvp_times, recording.bvp)
-    filtered = metrics.toolbox_filter(bvp, sampling_rate)
+    pair = [metrics.toolbox_filter(trace, sampling_rate) for trace in (bvp, reference)]
+    rates = [float(metrics.toolbox_fft_rate(x, sampling_rate)) for x in pair]
     return {
         "snr": float(heart_rate.snr(bvp, sampling_rate, recording.bpm)),
-        "macc": metrics.macc(filtered, metrics.toolbox_filter(reference, sampling_rate)),
-        "toolbox_bpm": float(metrics.toolbox_fft_rate(filtered, sampling_rate)),
+        "macc": metrics.macc(*pair),
+        "toolbox_snr": float(metrics.toolbox_snr(pair[0], sampling_rate, rates[1])),
+        "toolbox_bpm": rates,
+        "toolbox_peak_bpm": [float(metrics.toolbox_peak_rate(x, sampling_rate)) for x in pair],
     }
 
 
@@ -209,13 +216,13 @@ def fingerprint(paths, *words):
     return digest.hexdigest()[:10]
 
 
-def measure_all(recordings, methods, pipe, cache):
+def measure_all(recordings, methods, pipe, cache, progress=True):
     """Rows of all recordings by all methods; finished ones are read from the cache.
 
     A row has ``recording``, ``subject``, ``method``, ``bpm`` (best guess, NaN where there is
     none), ``answered``, ``confidence``, ``reason``, ``reference`` (bpm), ``strata``, and, where
-    the reference has a trace, ``snr`` (dB), ``macc`` and ``toolbox_bpm``. A recording that cannot
-    be measured is not answered and its ``reason`` says why.
+    the reference has a trace, what :func:`_trace_figures` gives. A recording that cannot be
+    measured is not answered and its ``reason`` says why.
 
     Args:
         recordings: list of :class:`Recording`.
@@ -223,18 +230,19 @@ def measure_all(recordings, methods, pipe, cache):
         pipe: function without arguments that returns the pipeline; called when it is needed.
         cache: dict method -> JSON-lines file; rows are appended as they are computed. A method
             must get another file as soon as anything its rows depend on changes.
+        progress: whether to show a bar.
 
     Returns:
         list of rows, in the order of recordings, then methods.
     """
     done = {(row["recording"], m): row for m in methods for row in _cached(cache[m])}
-    for recording in tqdm(recordings, desc="recordings", unit="clip"):
+    for recording in tqdm(recordings, desc="recordings", unit="clip", disable=not progress):
         missing = [m for m in methods if (recording.name, m) not in done]
         for row in _measured(recording, missing, pipe):
             done[recording.name, row["method"]] = row
             cache[row["method"]].parent.mkdir(parents=True, exist_ok=True)
-            with cache[row["method"]].open("a") as file:
-                file.write(json.dumps(row) + "\n")
+            with cache[row["method"]].open("ab", buffering=0) as file:  # a line is written at once
+                file.write(f"{json.dumps(row)}\n".encode())
     return [done[recording.name, method] for recording in recordings for method in methods]
 
 
@@ -282,7 +290,8 @@ def summary(rows, null_rows=(), seed=0):
         dict method -> dict: ``forced`` (metrics.rate_figures of every recording's best guess, with
         ``mae_interval``, 95 % over subjects), ``answered`` (the same of the answers alone; its
         ``within`` counts an abstention as a miss), ``mae_at_coverage`` (of the surest quarter,
-        half, ... of all guesses), ``snr`` and ``macc`` means, ``toolbox_mae``,
+        half, ... of all guesses), ``snr`` and ``macc`` means, ``toolbox_mae``
+        and ``toolbox_peak_mae`` (rPPG-Toolbox's coarse estimates on both sides),
         ``null`` = {``n``, ``abstained`` 0...1} where there are null rows, ``strata`` = the same by
         stratum (:func:`by_stratum`).
     """
@@ -381,9 +390,12 @@ def _accuracy(rows, seed):
             figures[name]["mae_interval"] = interval
     traced = [row for row in rows if "snr" in row]
     if traced:
-        figures |= {k: float(np.mean([row[k] for row in traced])) for k in ("snr", "macc")}
-        off = [abs(row["toolbox_bpm"] - row["reference"]) for row in traced]
-        figures["toolbox_mae"] = float(np.mean(off))
+        figures |= {
+            k: float(np.mean([row[k] for row in traced])) for k in ("snr", "macc", "toolbox_snr")
+        }
+        for name in ("toolbox", "toolbox_peak"):
+            off = [abs(np.subtract(*row[f"{name}_bpm"])) for row in traced]
+            figures[f"{name}_mae"] = float(np.nanmean(off))
     return figures
 
 

@@ -1,6 +1,7 @@
 """Measures every clip of a data set by every method and writes results/<name>.json.
 
 Rows are cached under out/evaluate/ as they are computed: run the same command again to go on.
+Under ``accelerate launch`` the recordings are shared out among the processes.
 """
 
 import argparse
@@ -10,6 +11,8 @@ import sys
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+
+from accelerate import PartialState
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -43,6 +46,7 @@ def arguments(argv):
     parser.add_argument("--count", type=int, default=200, help="clips to render without --clips")
     parser.add_argument("--methods", default="pulse,green,chrom,pos", help="separated by commas")
     parser.add_argument("--out", type=Path, default=ROOT / "results")
+    parser.add_argument("--cache", type=Path, default=CACHE, help="folder of the finished rows")
     parser.add_argument("--model", default=str(ROOT / "tiny"), help="pipeline folder or Hub id")
     parser.add_argument("--adapter", default=str(ROOT / "tiny" / "adapter"))
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap over subjects")
@@ -75,7 +79,7 @@ def load_pipeline(model, adapter):
     pipe = PulsePipeline.from_pretrained(model)
     pipe.load_lora_weights(adapter, weight_name="adapter_model.safetensors")
     pipe.set_progress_bar_config(disable=True)
-    return pipe
+    return pipe.to(PartialState().device)
 
 
 def rendered(split, count, pulse):
@@ -83,11 +87,12 @@ def rendered(split, count, pulse):
     from rppg.synthetic import render_set
 
     folder = ROOT / "out" / f"synthetic-{split}{'' if pulse else '-null'}"
-    render_set(folder, split, count, pulse=pulse)
+    with PartialState().main_process_first():
+        render_set(folder, split, count, pulse=pulse)
     return folder
 
 
-def cache_files(name, clips, methods, model, adapter):
+def cache_files(folder, name, clips, methods, model, adapter):
     """dict method -> JSON-lines file, another one whenever code, weights or clips change."""
     code = [ROOT / module for module in (*MODULES, "rppg/evaluation.py")]
     stamps = [(p.name, p.stat().st_size) for p in sorted(clips)]
@@ -98,14 +103,18 @@ def cache_files(name, clips, methods, model, adapter):
             weights = [Path(p) for p in (model, adapter) if Path(p).exists()]
             depends = [*code, ROOT / "pipeline_pulse.py", *weights]
         key = evaluation.fingerprint(depends, stamps, model, adapter)
-        files[method] = CACHE / f"{name}-{method}-{key}.jsonl"
+        files[method] = folder / f"{name}-{method}-{key}.jsonl"
     return files
 
 
 def measured(name, recordings, args, pipe):
     paths = [recording.path for recording in recordings]
-    files = cache_files(name, paths, args.methods, args.model, args.adapter)
-    return evaluation.measure_all(recordings, args.methods, pipe, files)
+    files = cache_files(args.cache, name, paths, args.methods, args.model, args.adapter)
+    state = PartialState()
+    mine = recordings[state.process_index :: state.num_processes]
+    evaluation.measure_all(mine, args.methods, pipe, files, progress=state.is_main_process)
+    state.wait_for_everyone()
+    return evaluation.measure_all(recordings, args.methods, pipe, files, progress=False)
 
 
 def held_out(recordings, splits):
@@ -143,6 +152,8 @@ def run(args):
             recordings = evaluation.synthetic_recordings(null)
             null_rows = measured(f"{name}-null", recordings, args, pipe)
         figures = evaluation.summary(rows, null_rows, args.seed)
+    if not PartialState().is_main_process:
+        return
     command = shlex.join(["evaluate.py", *map(shown, args.argv)])
     result = provenance(args.seed) | {"command": command}
     result["versions"]["scikit-learn"] = version("scikit-learn")

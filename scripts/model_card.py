@@ -1,7 +1,7 @@
 """Writes the figures of README.md from results/; --check fails where the two differ.
 
 A block between `<!-- NAME -->` and `<!-- /NAME -->` belongs to this script; all other text is
-written by hand and holds no figure of ours.
+written by hand and holds no figure of ours. So is the front matter's model-index.
 """
 
 import argparse
@@ -11,9 +11,19 @@ import statistics
 import sys
 from pathlib import Path
 
+from huggingface_hub import EvalResult, ModelCard
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 from rppg.evaluation import table  # noqa: E402
+
+DATA_SETS = {
+    "ubfc1": "UBFC-rPPG (1)",
+    "ubfc2": "UBFC-rPPG (2)",
+    "pure": "PURE",
+    "cohface": "COHFACE",
+    "mmpd": "MMPD",
+}
 
 
 def load(name):
@@ -29,6 +39,94 @@ def synthetic_test():
     name = "synthetic-test.json"
     result = load(name)
     return f"{table(result['figures'])}\n\nSource: {source(name, result)}."
+
+
+def data_sets(paths):
+    """The table of the public data sets.
+
+    Args:
+        paths: files of evaluate.py, named after keys of :data:`DATA_SETS`; a data set without one
+            is said to be open.
+    """
+    lines = [
+        "| data set | method | recordings | subjects | MAE | RMSE | r | toolbox MAE: FFT, peaks "
+        "| answered | MAE of answers |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    found = {path.stem: json.loads(path.read_text()) for path in map(Path, paths)}
+    for name, title in DATA_SETS.items():
+        for method, mine in found.get(name, {}).get("figures", {}).items():
+            rows = [row for row in found[name]["rows"] if row["method"] == method]
+            forced, answered = mine["forced"], mine["answered"]
+            toolbox = [mine.get("toolbox_mae"), mine.get("toolbox_peak_mae")]
+            cells = [
+                title,
+                method,
+                str(len(rows)),
+                str(len({row["subject"] for row in rows})),
+                f"{_number(forced['mae'])} ± {_number(forced['mae_se'])}",
+                _number(forced["rmse"]),
+                _number(forced["pearson"]),
+                ", ".join(map(_number, toolbox)),
+                f"{answered['coverage']:.0%}",
+                _number(answered["mae"]),
+            ]
+            lines.append("| " + " | ".join(cells) + " |")
+        if name not in found:
+            lines.append(f"| {title} | open: not evaluated yet |" + " |" * 8)
+    sources = "; ".join(source(f"{name}.json", result) for name, result in found.items())
+    return "\n".join(lines) + (f"\n\nSource: {sources}." if sources else "")
+
+
+def _number(value):
+    return "–" if value is None else f"{value:.2f}"
+
+
+def evaluated():
+    """The files of evaluate.py about public data sets that there are."""
+    paths = [ROOT / "results" / f"{name}.json" for name in DATA_SETS]
+    return [path for path in paths if path.exists()]
+
+
+def published():
+    """What others found on the four data sets."""
+    known = load("published.json")
+    names = ("pure", "ubfc2", "cohface", "mmpd")
+    lines = [
+        "| method | " + " | ".join(DATA_SETS[name] for name in names) + " | source |",
+        "|---|" + "---|" * (len(names) + 1),
+    ]
+    for row in known["mae_bpm"]:
+        cells = [_number(row[name]) for name in names]
+        lines.append(f"| {row['method']} | " + " | ".join(cells) + f" | {row['source']} |")
+    notes = [
+        f"*{name}*: {its['cite']}; {its['protocol']}." for name, its in known["sources"].items()
+    ]
+    return "\n".join(lines) + "\n\nMAE in bpm. " + " ".join(notes)
+
+
+def model_index():
+    """EvalResults of the pipeline, of every file under results/ that has its figures."""
+    task = {"task_type": "image-to-image", "task_name": "Remote photoplethysmography"}
+    files = {"synthetic-test": "Rendered test clips"} | DATA_SETS
+    results = []
+    for name, title in files.items():
+        path = ROOT / "results" / f"{name}.json"
+        if not path.exists():
+            continue
+        result = json.loads(path.read_text())
+        figures = result["figures"]["pulse"]
+        data = {"dataset_type": name, "dataset_name": title}
+        values = {
+            ("mae", "MAE of every clip's best guess (bpm)"): figures["forced"]["mae"],
+            ("within_3_bpm", "Within 3 bpm"): figures["forced"]["within"],
+            ("coverage", "Answered"): figures["answered"]["coverage"],
+            ("mae_answered", "MAE of answers (bpm)"): figures["answered"]["mae"],
+        }
+        for (kind, label), value in values.items():
+            metric = {"metric_type": kind, "metric_name": label, "metric_value": round(value, 4)}
+            results.append(EvalResult(**task, **data, **metric))
+    return results
 
 
 def real_footage():
@@ -85,6 +183,8 @@ def speed():
 
 BLOCKS = {
     "synthetic-test": synthetic_test,
+    "data-sets": lambda: data_sets(evaluated()),
+    "published": published,
     "real-footage": real_footage,
     "training": training,
     "speed": speed,
@@ -103,7 +203,9 @@ def filled(card):
             raise ValueError(f"README.md has no block <!-- {name} -->")
         before, after = re.split(pattern, card, maxsplit=1, flags=re.S)
         card = f"{before}<!-- {name} -->\n{write()}\n<!-- /{name} -->{after}"
-    return card
+    parsed = ModelCard(card)
+    parsed.data.model_name, parsed.data.eval_results = "pulse-plantain, tiny", model_index()
+    return f"---\n{parsed.data.to_yaml()}\n---\n{parsed.text}"
 
 
 def main(argv=None):

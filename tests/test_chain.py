@@ -12,7 +12,7 @@ def place(tmp_path_factory):
     return tmp_path_factory.mktemp("chain")
 
 
-def test_from_rendered_ubfc_to_a_table_of_held_out_subjects(place, monkeypatch):
+def test_from_rendered_ubfc_to_a_table_of_held_out_subjects(place):
     data, shards, adapter = place / "ubfc", place / "shards", place / "adapter"
     command = ["--layout", "ubfc2", "--count", "3", "--seconds", "8", "--out", str(data)]
     assert synthesize.main([*command, "--split", "train", "--start", "5"]) == 0
@@ -34,10 +34,10 @@ def test_from_rendered_ubfc_to_a_table_of_held_out_subjects(place, monkeypatch):
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     assert rows[-1]["validation"]["clips"] == 2
 
-    monkeypatch.setattr(evaluate, "CACHE", place / "cache")
     command = ["--data", f"ubfc2:{data}", "--splits", str(shards / "splits.json")]
+    out = ["--out", str(place), "--cache", str(place / "cache")]
     command += ["--methods", "pulse,green,ica,chrom,pos,pbv,lgi,omit"]
-    assert evaluate.main([*command, "--adapter", str(adapter), "--out", str(place)]) == 0
+    assert evaluate.main([*command, "--adapter", str(adapter), *out]) == 0
     result = json.loads((place / "ubfc2.json").read_text())
     tested = {subject for subject, name in splits.items() if name == "test"}
     assert {row["subject"] for row in result["rows"]} == tested

@@ -1,6 +1,8 @@
 """The protocol of rppg/evaluation.py on small clips with a known pulse, and scripts/evaluate.py."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -161,17 +163,22 @@ def test_fingerprint_changes_with_content_and_words(tmp_path):
 
 
 @pytest.fixture
-def out(tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluate, "CACHE", tmp_path / "cache")
+def out(tmp_path):
     return tmp_path / "results"
 
 
-def test_script_writes_rows_figures_and_provenance(folder, out, tmp_path, capsys):
+@pytest.fixture
+def cached(tmp_path):
+    return ["--cache", str(tmp_path / "cache")]
+
+
+def test_script_writes_rows_figures_and_provenance(folder, out, cached, tmp_path, capsys):
     null = tmp_path / "null"
     write_recording(null, 0, 0.0)
     command = ["--data", "synthetic:test", "--clips", str(folder), "--null", str(null)]
-    command += ["--methods", "green,pos", "--out", str(out)]
+    command += ["--methods", "green,pos", "--out", str(out), *cached]
     assert evaluate.main(command) == 0
+    assert (out / "synthetic-test.png").stat().st_size > 20_000
     result = json.loads((out / "synthetic-test.json").read_text())
     assert len(result["rows"]) == 8 and len(result["null_rows"]) == 2
     assert result["figures"]["pos"]["forced"]["mae"] < 1
@@ -181,11 +188,43 @@ def test_script_writes_rows_figures_and_provenance(folder, out, tmp_path, capsys
     assert "| pos | 4 |" in capsys.readouterr().out
 
 
-def test_script_lists_videos_without_ground_truth(folder, out, tmp_path, capsys):
+def test_two_processes_share_the_recordings(folder, out, cached):
+    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    script = [str(evaluate.ROOT / "scripts" / "evaluate.py"), "--data", "synthetic:test"]
+    options = ["--clips", str(folder), "--methods", "green", "--out", str(out), *cached]
+    command = [sys.executable, *launch, "--num_cpu_threads_per_process", "1", *script, *options]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((out / "synthetic-test.json").read_text())["rows"]
+    assert [row["recording"] for row in rows] == ["0000", "0001", "0002", "0003"]
+    assert done.stdout.count("| green | 4 |") == 1  # one table, and no row measured twice
+    (cache,) = Path(cached[1]).iterdir()
+    assert len(cache.read_text().splitlines()) == 4
+
+
+def test_figures_by_stratum():
+    def row(subject, bpm, light, bit_rate):
+        its = {"light": light, "bit_rate": bit_rate, "codec": "h264"}
+        known = {"reference": 70.0, "answered": bpm < 80, "confidence": 0.5, "strata": its}
+        return {"method": "pos", "subject": subject, "bpm": bpm} | known
+
+    rows = [row(str(n), 70.0 + n, "dim" if n > 7 else "bright", 1e5 * n) for n in range(12)]
+    strata = evaluation.by_stratum(rows)
+    assert sorted(strata) == ["bit_rate", "light"]  # one codec only: nothing to tell apart
+    assert strata["light"]["bright"]["n"] == 8 and strata["light"]["bright"]["mae"] == 3.5
+    assert strata["light"]["dim"]["within"] == 0 and strata["light"]["dim"]["answered"] == 0.5
+    assert strata["light"]["dim"]["mae_of_answers"] == 8.5
+    low, high = strata["light"]["dim"]["mae_interval"]
+    assert 8 <= low < 9.5 < high <= 11
+    assert [level["n"] for level in strata["bit_rate"].values()] == [3, 3, 3, 3]
+
+
+def test_script_lists_videos_without_ground_truth(folder, out, cached, tmp_path, capsys):
     videos = tmp_path / "film" / "sub"
     videos.mkdir(parents=True)
     (videos / "one.mp4").write_bytes((folder / "0001.mp4").read_bytes())
     command = ["--data", f"folder:{videos.parent}", "--methods", "pos", "--out", str(out)]
+    command += cached
     assert evaluate.main(command) == 0
     result = json.loads((out / "film.json").read_text())
     assert result["rows"][0]["recording"] == "sub/one"

@@ -27,3 +27,12 @@ def test_front_matter():
     assert data.library_name == "diffusers" and data.pipeline_tag == "image-to-image"
     wanted = {"rppg", "remote-photoplethysmography", "cardiac-signal", "lora", "flux2"}
     assert wanted | {"vision-banana", "arxiv:2604.20329"} == set(data.tags)
+    results = {result.metric_type: result for result in data.eval_results}
+    figures = model_card.load("synthetic-test.json")["figures"]["pulse"]
+    assert results["mae"].metric_value == round(figures["forced"]["mae"], 4)
+    assert results["mae"].dataset_name == "Rendered test clips"
+
+
+def test_data_sets_without_results_are_open():
+    table = model_card.data_sets([])
+    assert table.count("open") == len(model_card.DATA_SETS) == 5 and "Source" not in table
