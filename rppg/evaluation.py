@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 import heart_rate
 from clip_encoder import ClipError
-from rppg import baselines, metrics
+from rppg import baselines, metrics, networks
 from rppg.datasets import Recording, open_dataset
 
 VIDEO_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".webm"}
@@ -115,21 +115,64 @@ def face_box(picture):
     Returns:
         (left, top, right, bottom) in pixels.
     """
-    height, width = picture.shape[:2]
+    face = _largest_face(picture)
+    if face is None:
+        return 0, 0, picture.shape[1], picture.shape[0]
+    left, top, right, bottom = face
+    return round(left + 0.2 * (right - left)), top, round(right - 0.2 * (right - left)), bottom
+
+
+def _largest_face(picture):
+    """(left, top, right, bottom) of the largest face that the cascade finds, or None."""
     if picture.dtype != np.uint8:
         scale = 1 / 257 if picture.dtype == np.uint16 else 255
         picture = (picture * scale).clip(0, 255).astype(np.uint8)
     grey = cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY)
     faces = _cascade().detectMultiScale(grey, scaleFactor=1.1, minNeighbors=4)
     if not len(faces):
-        return 0, 0, width, height
+        return None
     x, y, w, h = max(faces.tolist(), key=lambda face: face[2] * face[3])
-    return round(x + 0.2 * w), y, round(x + 0.8 * w), y + h
+    return x, y, x + w, y + h
 
 
 @cached
 def _cascade():
     return cv2.CascadeClassifier(f"{cv2.data.haarcascades}haarcascade_frontalface_default.xml")
+
+
+def network_box(recording):
+    """Function of the first picture that returns the box which networks look at.
+
+    That of the skin where a mask is known, else the whole of the largest Haar face, else the whole
+    picture; rppg/networks.py widens it.
+    """
+
+    def box(picture):
+        height, width = picture.shape[:2]
+        if recording.mask is None:
+            return _largest_face(picture) or (0, 0, width, height)
+        rows, columns = np.nonzero(_skin(recording.mask, picture))
+        return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+
+    return box
+
+
+def network_rate(bvp):
+    """bpm of a network's trace, by the estimator that every method gets."""
+    return heart_rate.mean_rate(bvp, networks.SAMPLING_RATE)
+
+
+def network_rows(recording, loaded):
+    """Rows of trained networks, {method: network}; they answer always, as classical methods do."""
+    frames, times = networks.face_frames(recording, network_box(recording))
+    rows = []
+    for method, network in loaded.items():
+        bvp = networks.predicted_bvp(network, frames)
+        confidence = heart_rate.spectral_concentration(bvp, networks.SAMPLING_RATE)
+        bpm = network_rate(bvp)
+        row = _row(recording, method, bpm, confidence, np.isfinite(bpm))
+        rows.append(row | _trace_figures(recording, bvp, times[1:]))
+    return rows
 
 
 def _row(recording, method, bpm, confidence, answered, reason=None):
@@ -216,7 +259,7 @@ def fingerprint(paths, *words):
     return digest.hexdigest()[:10]
 
 
-def measure_all(recordings, methods, pipe, cache, progress=True):
+def measure_all(recordings, methods, pipe, cache, progress=True, loaded=None):
     """Rows of all recordings by all methods; finished ones are read from the cache.
 
     A row has ``recording``, ``subject``, ``method``, ``bpm`` (best guess, NaN where there is
@@ -231,6 +274,7 @@ def measure_all(recordings, methods, pipe, cache, progress=True):
         cache: dict method -> JSON-lines file; rows are appended as they are computed. A method
             must get another file as soon as anything its rows depend on changes.
         progress: whether to show a bar.
+        loaded: dict method -> trained network of rppg.networks, for methods that are networks.
 
     Returns:
         list of rows, in the order of recordings, then methods.
@@ -238,7 +282,7 @@ def measure_all(recordings, methods, pipe, cache, progress=True):
     done = {(row["recording"], m): row for m in methods for row in _cached(cache[m])}
     for recording in tqdm(recordings, desc="recordings", unit="clip", disable=not progress):
         missing = [m for m in methods if (recording.name, m) not in done]
-        for row in _measured(recording, missing, pipe):
+        for row in _measured(recording, missing, pipe, loaded or {}):
             done[recording.name, row["method"]] = row
             cache[row["method"]].parent.mkdir(parents=True, exist_ok=True)
             with cache[row["method"]].open("ab", buffering=0) as file:  # a line is written at once
@@ -246,14 +290,20 @@ def measure_all(recordings, methods, pipe, cache, progress=True):
     return [done[recording.name, method] for recording in recordings for method in methods]
 
 
-def _measured(recording, methods, pipe):
+def _measured(recording, methods, pipe, loaded):
     """Rows of one recording by the methods, the classical ones first."""
-    classical = [method for method in methods if method != PULSE]
+    classical = [method for method in methods if method in baselines.METHODS]
+    trained = {method: loaded[method] for method in methods if method in loaded}
     if classical:
         try:
             yield from classical_rows(recording, classical)
         except ClipError as error:
             yield from (_failure(recording, method, error) for method in classical)
+    if trained:
+        try:
+            yield from network_rows(recording, trained)
+        except ClipError as error:
+            yield from (_failure(recording, method, error) for method in trained)
     if PULSE in methods:
         try:
             yield pulse_row(recording, pipe())

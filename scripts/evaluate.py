@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from clip_encoder import ClipError  # noqa: E402
-from rppg import baselines, evaluation, plots  # noqa: E402
+from rppg import baselines, evaluation, networks, plots  # noqa: E402
 from rppg.datasets import DATASETS  # noqa: E402
 from rppg.training import provenance  # noqa: E402
 
@@ -49,13 +49,20 @@ def arguments(argv):
     parser.add_argument("--cache", type=Path, default=CACHE, help="folder of the finished rows")
     parser.add_argument("--model", default=str(ROOT / "tiny"), help="pipeline folder or Hub id")
     parser.add_argument("--adapter", default=str(ROOT / "tiny" / "adapter"))
+    parser.add_argument(
+        "--networks",
+        type=Path,
+        default=ROOT / "networks",
+        help="folder of train_network.py's weights, NAME.safetensors, for deepphys and mttscan",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap over subjects")
     args = parser.parse_args(argv)
     args.argv = sys.argv[1:] if argv is None else argv
     args.methods = args.methods.split(",")
-    unknown = set(args.methods) - {evaluation.PULSE, *baselines.METHODS}
+    known = [evaluation.PULSE, *baselines.METHODS, *networks.NETWORKS]
+    unknown = set(args.methods) - set(known)
     if unknown:
-        known = ", ".join([evaluation.PULSE, *baselines.METHODS])
+        known = ", ".join(known)
         raise ClipError(f"unknown method {min(unknown)!r}; there are {known}")
     args.kind, _, args.where = args.data.partition(":")
     if args.kind not in ("folder", *DATASETS) or not args.where:
@@ -92,42 +99,54 @@ def rendered(split, count, pulse):
     return folder
 
 
-def cache_files(folder, name, clips, methods, model, adapter):
+def network_file(args, method):
+    return args.networks / f"{method}.safetensors"
+
+
+def cache_files(args, name, clips):
     """dict method -> JSON-lines file, another one whenever code, weights or clips change."""
     code = [ROOT / module for module in (*MODULES, "rppg/evaluation.py")]
     stamps = [(p.name, p.stat().st_size) for p in sorted(clips)]
     files = {}
-    for method in methods:
-        depends = [*code, ROOT / "rppg/baselines.py"]
+    for method in args.methods:
+        depends, words = [*code, ROOT / "rppg/baselines.py"], ()
         if method == evaluation.PULSE:
-            weights = [Path(p) for p in (model, adapter) if Path(p).exists()]
+            words = (args.model, args.adapter)
+            weights = [Path(p) for p in words if Path(p).exists()]
             depends = [*code, ROOT / "pipeline_pulse.py", *weights]
-        key = evaluation.fingerprint(depends, stamps, model, adapter)
-        files[method] = folder / f"{name}-{method}-{key}.jsonl"
+        elif method in networks.NETWORKS:
+            depends = [*code, ROOT / "rppg/networks.py", network_file(args, method)]
+        key = evaluation.fingerprint(depends, stamps, *words)
+        files[method] = args.cache / f"{name}-{method}-{key}.jsonl"
     return files
 
 
 def measured(name, recordings, args, pipe):
     paths = [recording.path for recording in recordings]
-    files = cache_files(args.cache, name, paths, args.methods, args.model, args.adapter)
+    names = [method for method in args.methods if method in networks.NETWORKS]
+    loaded = {method: networks.load_network(network_file(args, method)) for method in names}
+    files = cache_files(args, name, paths)
     state = PartialState()
     mine = recordings[state.process_index :: state.num_processes]
-    evaluation.measure_all(mine, args.methods, pipe, files, progress=state.is_main_process)
+    bar = state.is_main_process
+    evaluation.measure_all(mine, args.methods, pipe, files, progress=bar, loaded=loaded)
     state.wait_for_everyone()
     return evaluation.measure_all(recordings, args.methods, pipe, files, progress=False)
 
 
-def held_out(recordings, splits):
-    """The recordings of the test subjects of a splits.json; all without one."""
-    if splits is None:
-        return recordings
+def dealt_to(recordings, splits, part):
+    """The recordings of the subjects that a splits.json deals to train, validation or test.
+
+    Raises:
+        ClipError: if there are none or it is no such file.
+    """
     try:
         dealt = json.loads(splits.read_text())["subjects"]
     except (ValueError, KeyError) as error:
         raise ClipError(f"{splits}: not a splits.json of prepare.py") from error
-    chosen = [recording for recording in recordings if dealt.get(recording.subject) == "test"]
+    chosen = [recording for recording in recordings if dealt.get(recording.subject) == part]
     if not chosen:
-        raise ClipError(f"{splits}: none of its test subjects is in the data")
+        raise ClipError(f"{splits}: none of its {part} subjects is in the data")
     return chosen
 
 
@@ -140,7 +159,9 @@ def run(args):
         figures = None
     elif args.kind != "synthetic":
         name = args.kind
-        recordings = held_out(evaluation.dataset_recordings(args.kind, args.where), args.splits)
+        recordings = evaluation.dataset_recordings(args.kind, args.where)
+        if args.splits:
+            recordings = dealt_to(recordings, args.splits, "test")
         rows = measured(name, recordings, args, pipe)
         figures = evaluation.summary(rows, (), args.seed)
     else:

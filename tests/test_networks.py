@@ -1,0 +1,165 @@
+"""DeepPhys and MTTS-CAN: layers, inputs, training and their place in the evaluation."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from test_evaluation import write_recording
+
+from clip_encoder import ClipError
+from rppg import evaluation, networks
+from scripts import evaluate, train_network
+
+RATES = (66.0, 84.0, 102.0, 75.0)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    for number, bpm in enumerate(RATES):
+        write_recording(folder, number, bpm)
+    return folder
+
+
+@pytest.mark.parametrize("name", networks.NETWORKS)
+def test_layers_are_those_of_the_papers(name):
+    network = networks.NETWORKS[name]()
+    convolutions = 2 * sum(9 * a * b + b for a, b in ((3, 32), (32, 32), (32, 64), (64, 64)))
+    dense = 64 * 7 * 7 * 128 + 128 + 129
+    masks = 32 + 1 + 64 + 1
+    assert sum(p.numel() for p in network.parameters()) == convolutions + dense + masks == 532_899
+
+
+def test_masks_have_mean_one_half():
+    mask = networks._Attention(5)(torch.randn(2, 5, 8, 8))
+    assert mask.shape == (2, 1, 8, 8) and mask.min() > 0
+    assert torch.allclose(mask.mean((2, 3)), torch.tensor(0.5))
+
+
+def test_shift_moves_thirds_within_a_chunk():
+    network = networks.MTTSCAN()
+    frames = torch.arange(20.0).reshape(20, 1, 1, 1).expand(20, 3, 2, 2)
+    shifted = network.between(frames)[:, :, 0, 0]
+    assert shifted[:, 0].tolist() == [*range(1, 10), 0, *range(11, 20), 0]
+    assert shifted[:, 1].tolist() == [0, *range(9), 0, *range(10, 19)]
+    assert shifted[:, 2].tolist() == list(range(20))
+
+
+@pytest.mark.parametrize(("name", "reach"), [("deepphys", 0), ("mttscan", 4)])
+def test_how_far_a_frame_is_seen(name, reach):
+    torch.manual_seed(0)
+    network = networks.NETWORKS[name]().eval()
+    motion = torch.randn(20, 3, 36, 36)
+    appearance = torch.randn(20, 3, 36, 36)
+    with torch.no_grad():
+        before = network(motion, appearance)
+        motion[5] += 1
+        changed = torch.nonzero((network(motion, appearance) - before).abs() > 1e-7).flatten()
+    assert changed.min() == 5 - reach and changed.max() == 5 + min(reach, 4)
+
+
+def test_motion_is_the_normalised_difference():
+    frames = np.random.default_rng(0).uniform(0.4, 0.6, (30, 36, 36, 3)).astype(np.float32)
+    motion, appearance = networks.network_input(frames)
+    expected = (frames[8, 3, 4, 1] - frames[7, 3, 4, 1]) / (frames[8, 3, 4, 1] + frames[7, 3, 4, 1])
+    others = (frames[8] - frames[7]) / (frames[8] + frames[7])
+    ratio = motion[7, 1, 3, 4] / motion[7, 0, 3, 4]
+    assert ratio == pytest.approx(expected / others[3, 4, 0], rel=1e-4)
+    assert motion.std() == pytest.approx(1) and appearance.std() == pytest.approx(1, abs=0.01)
+    brighter, _ = networks.network_input(frames * 0.5)
+    assert torch.allclose(brighter, motion, atol=1e-4)
+
+
+def test_labels_meet_frames_on_clocks():
+    times = np.arange(0, 8, 1 / 30)
+    stamps = np.arange(1, 7, 1 / 62)
+    target = networks.network_target(np.sin(2 * np.pi * 1.2 * stamps), stamps, times)
+    known = torch.isfinite(target).numpy()
+    assert known.sum() == pytest.approx(6 * 30, abs=2)
+    slope = np.cos(2 * np.pi * 1.2 * (times[1:] + times[:-1]) / 2)[known]
+    assert np.corrcoef(slope, target[known])[0, 1] > 0.995
+    predicted = torch.zeros(len(target), requires_grad=True)
+    networks.masked_loss(predicted, target).backward()
+    assert torch.isfinite(predicted.grad).all()
+
+
+def test_faces_are_put_on_an_even_clock():
+    times = np.sort(np.random.default_rng(1).uniform(0, 5, 120))
+    times[0] = 0.0
+    pictures = [np.full((48, 64, 3), 0.2 + 0.1 * t, np.float32) for t in times]
+    clip = SimpleNamespace(path="x", frames=lambda: zip(times, pictures, strict=True))
+    frames, even = networks.face_frames(clip, lambda picture: (10, 10, 40, 40))
+    assert frames.shape == (len(even), 36, 36, 3)
+    assert np.allclose(frames[:, 5, 5, 1], 0.2 + 0.1 * even, atol=1e-4)
+    assert np.allclose(np.diff(even), 1 / 30)
+
+
+def test_a_short_clip_is_refused():
+    pictures = [(t, np.zeros((40, 40, 3), np.uint8)) for t in (0.0, 0.2, 0.4)]
+    clip = SimpleNamespace(path="x", frames=lambda: iter(pictures))
+    with pytest.raises(ClipError, match="too short"):
+        networks.face_frames(clip, lambda picture: (0, 0, 40, 40))
+
+
+def options(folder, place, name, steps):
+    command = ["--network", name, "--data", f"synthetic:{folder}", "--steps", str(steps)]
+    command += ["--batch", "6"]
+    command += ["--validate", f"synthetic:{folder}", "--cache", str(place / "cache")]
+    return [*command, "--out", str(place / f"{name}.safetensors"), "--log", str(place / "log")]
+
+
+@pytest.mark.parametrize("name", networks.NETWORKS)
+def test_training_learns_the_pulse_and_evaluation_reads_it(folder, tmp_path, name):
+    assert train_network.main(options(folder, tmp_path, name, 100)) == 0
+    rows = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert rows[2]["loss"] < 0.8 * rows[1]["loss"]
+    assert rows[-1]["validation"]["mae_bpm"] < 3
+    command = ["--data", "synthetic:test", "--clips", str(folder), "--methods", f"{name},pos"]
+    command += ["--networks", str(tmp_path), "--out", str(tmp_path)]
+    assert evaluate.main([*command, "--cache", str(tmp_path / "rows")]) == 0
+    result = json.loads((tmp_path / "synthetic-test.json").read_text())
+    assert result["figures"][name]["forced"]["mae"] == pytest.approx(
+        rows[-1]["validation"]["mae_bpm"]
+    )
+    assert result["figures"][name]["snr"] > 0
+
+
+def test_a_stopped_training_ends_at_the_same_weights(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(train_network, "SAVE_EVERY", 2)
+    places = [tmp_path / "whole", tmp_path / "stopped"]
+    assert train_network.main(options(folder, places[0], "mttscan", 4)) == 0
+    real = train_network.batch_of
+    seen = []
+
+    def killed(*of):
+        seen.append(of)
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+        return real(*of)
+
+    monkeypatch.setattr(train_network, "batch_of", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train_network.main(options(folder, places[1], "mttscan", 4))
+    assert train_network.main(options(folder, places[1], "mttscan", 4)) == 0
+    assert len(seen) == 4 + 2
+    whole, stopped = (load_file(place / "mttscan.safetensors") for place in places)
+    assert all(torch.equal(whole[name], stopped[name]) for name in whole)
+
+
+def test_networks_that_are_not_there_are_refused_in_one_line(folder, tmp_path, capsys):
+    command = ["--data", "synthetic:test", "--clips", str(folder), "--methods", "deepphys"]
+    assert evaluate.main([*command, "--networks", str(tmp_path), "--out", str(tmp_path)]) == 2
+    assert "not a file of scripts/train_network.py" in capsys.readouterr().err
+    assert train_network.main(["--network", "deepphys", "--data", "nothing"]) == 2
+    assert "NAME:DIR" in capsys.readouterr().err
+
+
+def test_box_is_the_mask_or_the_face_or_everything(folder):
+    recording = evaluation.synthetic_recordings(folder)[0]
+    _, picture = next(iter(recording.frames()))
+    assert evaluation.network_box(recording)(picture) == pytest.approx((10, 10, 54, 54), abs=2)
+    bare = evaluation.Recording("bare", recording.path, "0")
+    assert evaluation.network_box(bare)(picture) == (0, 0, 64, 64)
