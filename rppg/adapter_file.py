@@ -18,13 +18,26 @@ def _plain(config):
     }
 
 
+def adapter_config(peft_model, pulse_config, base_model=None):
+    """What adapter_config.json says, as a dict; arguments as :func:`write_adapter`."""
+    config = _plain(peft_model.peft_config[peft_model.active_adapter])
+    config |= {"base_model_name_or_path": base_model, "inference_mode": True}
+    config["auto_mapping"] = {
+        "base_model_class": type(peft_model.get_base_model()).__name__,
+        "parent_library": "diffusers",
+        "pulse_config": pulse_config,
+    }
+    return config
+
+
 def write_adapter(folder, peft_model, pulse_config, base_model=None):
     """Write ``adapter_model.safetensors`` and ``adapter_config.json``.
 
     The weights carry PEFT's names. The header carries ``lora_adapter_metadata`` (the LoRA
     config, which diffusers reads alpha from) and ``pulse_config`` (what the pipeline must know of
-    the adapter), so that ``pipe.load_lora_weights(folder, weight_name=path.name)`` and
-    ``PeftModel.from_pretrained(transformer, folder)`` load the same model.
+    the adapter; adapter_config.json has it under ``auto_mapping``, the one place where PEFT does
+    not prescribe the keys), so that ``pipe.load_lora_weights(folder, weight_name=path.name)``
+    and ``PeftModel.from_pretrained(transformer, folder)`` load the same model.
 
     Args:
         folder: created where missing; nothing else in it is touched.
@@ -39,8 +52,7 @@ def write_adapter(folder, peft_model, pulse_config, base_model=None):
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    config = _plain(peft_model.peft_config[peft_model.active_adapter])
-    config |= {"base_model_name_or_path": base_model, "inference_mode": True}
+    config = adapter_config(peft_model, pulse_config, base_model)
     header = {
         "format": "pt",
         "lora_adapter_metadata": json.dumps(

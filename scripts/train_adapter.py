@@ -150,11 +150,15 @@ class Trainer:
     def __init__(self, arguments):
         self.arguments = arguments
         self.accelerator = Accelerator()
-        pipe = PulsePipeline.from_pretrained(arguments.base)
+        self.device = self.accelerator.device
+        dtype = torch.float32 if self.device.type == "cpu" else torch.bfloat16
+        pipe = PulsePipeline.from_pretrained(arguments.base, dtype=dtype)
         self.geometry = SheetGeometry(*arguments.sheet[:3], size=tuple(arguments.sheet[3:]))
         self.appearance_size = tuple(arguments.appearance)
-        self.vae = without_silent_branches(pipe.vae.requires_grad_(False).eval())
-        self.prompt_embeds = pipe.encode_task_prompt().float()
+        self.vae = pipe.vae.float().requires_grad_(False).eval().to(self.device)
+        self.vae = without_silent_branches(self.vae)
+        self.prompt_embeds = pipe.encode_task_prompt().float().to(self.device)
+        pipe.text_encoder = None  # 8 GB at full size; its work is done
         if arguments.random_base:
             torch.manual_seed(arguments.seed)
             pipe.transformer = type(pipe.transformer).from_config(pipe.transformer.config)
@@ -162,16 +166,18 @@ class Trainer:
         config = LoraConfig(
             r=arguments.rank,
             lora_alpha=arguments.alpha,
-            target_modules=TARGETS,
+            target_modules=arguments.target_modules,
             init_lora_weights="gaussian",
         )
-        self.model = get_peft_model(pipe.transformer, config)
+        if arguments.gradient_checkpointing:
+            pipe.transformer.enable_gradient_checkpointing()
+        self.model = get_peft_model(pipe.transformer, config).to(self.device)
         if arguments.start:
             set_peft_model_state_dict(self.model, load_file(adapter_weights(arguments.start)))
         self.transformer = torch.compile(self.model) if arguments.compile else self.model
         self.average = Average(self.model)
         trained = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(
+        self.optimizer = optimizer_class(arguments.optimizer)(
             trained, lr=arguments.lr, betas=(0.9, 0.99), weight_decay=0.0
         )
         size = token_size(self.vae)
@@ -183,7 +189,7 @@ class Trainer:
                 token_ids(*sheet, 0),
                 token_ids(*appearance, APPEARANCE_T),
             ]
-        )
+        ).to(self.device)
         self.cache = Path(arguments.checkpoints) / "cache"
         self.recorded, self.validated = None, None
         if arguments.data:
@@ -204,7 +210,8 @@ class Trainer:
         own, first = ("train", self.arguments.skip) if split == "train" else ("validation", 0)
         seeds = split_seeds(own, count, first + int(number) * count)
         path = self.cache / f"{split}-{number:06d}.safetensors"
-        return cached_batch(path, lambda: self.make_batch(split, seeds))
+        batch = cached_batch(path, lambda: self.make_batch(split, seeds))
+        return {name: tensor.to(self.device) for name, tensor in batch.items()}
 
     def make_batch(self, split, seeds):
         """Simulated clips as tensors: three pictures in tokens, and the truth about the pulse."""
@@ -220,6 +227,8 @@ class Trainer:
 
     def encoded(self, clips):
         """Pictures of clips (dict of appearance, motion, field, bpm) as tokens, and the truth."""
+        wanted = ("appearance", "motion", "field", "bpm")
+        clips = {name: torch.as_tensor(clips[name]).to(self.device) for name in wanted}
         sheet = field_to_sheet(bijection.encode_phasor(clips["field"]), self.geometry)
         return {
             "appearance": to_tokens(self.vae, clips["appearance"]),
@@ -231,7 +240,7 @@ class Trainer:
 
     def clean(self, batch, start):
         """Predicted clean tokens [B, N, C] of a batch, from the start latents."""
-        with fast_on("cpu"):
+        with fast_on(self.device.type):
             clean = predict_clean(
                 self.transformer, start, batch["appearance"], self.prompt_embeds, self.ids
             )
@@ -241,11 +250,12 @@ class Trainer:
         """Total loss and its parts as a dict of floats."""
         start = batch["motion"]
         if torch.rand((), generator=rng) < NOISY_SHARE:
-            start = start + self.arguments.noise_scale * torch.randn(start.shape, generator=rng)
+            noise = torch.randn(start.shape, generator=rng).to(self.device)
+            start = start + self.arguments.noise_scale * noise
         clean = self.clean(batch, start)
         latent = F.smooth_l1_loss(clean, batch["target"])
         rows = max(1, round(PHASOR_SHARE * len(clean)))
-        with fast_on("cpu"):
+        with fast_on(self.device.type):
             images = drawn(self.vae, clean[:rows], self.geometry)
         found, _ = bright_field(images, self.geometry)
         truth = compressed(torch.view_as_complex(batch["field"][:rows]))
@@ -268,7 +278,7 @@ class Trainer:
             batch = self.batch(split, number)
             clean = self.clean(batch, batch["motion"])
             fields, weights = field_of_images(drawn(self.vae, clean, self.geometry), self.geometry)
-            for field, weight in zip(fields[:, None].numpy(), weights[:, None].numpy()):
+            for field, weight in zip(fields[:, None].cpu().numpy(), weights[:, None].cpu().numpy()):
                 readings.append(read_fields(field, weight, [0.0], rate))
             bpm += batch["bpm"].tolist()
         self.model.train()
@@ -321,31 +331,36 @@ class Trainer:
         rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
         first = self.accelerator.is_main_process
         log = Log(arguments.log, arguments.seed, vars(arguments)) if first else None
-        epoch = arguments.clips // (arguments.batch * ranks)  # steps
+        parts_a_step = ranks * arguments.accumulate
+        epoch = arguments.clips // (arguments.batch * parts_a_step)  # steps
         bar = tqdm(range(start, arguments.steps), "adapter", arguments.steps, initial=start)
         bar.disable = not first
         running = {}
         for step in bar:
-            order = batch_order(epoch * ranks, step // epoch, arguments.seed)
-            rng = torch.Generator().manual_seed(arguments.seed * 10_000_000 + step * ranks + rank)
-            number = step * ranks + rank if self.recorded else order[step % epoch * ranks + rank]
-            total, parts = self.loss(self.batch("train", number), rng)
+            order = batch_order(epoch * parts_a_step, step // epoch, arguments.seed)
             set_learning_rate([self.optimizer], learning_rate(step, arguments.steps, 1.0))
             self.optimizer.zero_grad()
-            total.backward()
+            for part in range(rank, parts_a_step, ranks):  # no two ranks see the same
+                number = step * parts_a_step + part
+                rng = torch.Generator().manual_seed(arguments.seed * 10_000_000 + number)
+                if not self.recorded:
+                    number = order[step % epoch * parts_a_step + part]
+                total, parts = self.loss(self.batch("train", number), rng)
+                (total / arguments.accumulate).backward()
+                for name, value in parts.items():
+                    share = value / (REPORT_EVERY * arguments.accumulate)
+                    running[name] = running.get(name, 0.0) + share
             self.average_gradients(trained)
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
             self.optimizer.step()
             self.average.update(self.model, step)
-            for name, value in parts.items():
-                running[name] = running.get(name, 0.0) + value / REPORT_EVERY
             done = step + 1
             if not first:
                 continue
             if done % REPORT_EVERY == 0:
                 bar.set_postfix({name: f"{value:.3f}" for name, value in running.items()})
                 row = {name: round(value, 4) for name, value in running.items()}
-                log.write({"step": done, "clips": done * ranks * arguments.batch} | row)
+                log.write({"step": done, "clips": done * parts_a_step * arguments.batch} | row)
                 running = {}
             if done % SAVE_EVERY == 0 or done == arguments.steps:
                 save_checkpoint(checkpoint, done, **state)
@@ -370,6 +385,44 @@ class Trainer:
         )
 
 
+def optimizer_class(name):
+    """AdamW of torch, or of bitsandbytes with 8-bit moments.
+
+    Raises:
+        ClipError: if bitsandbytes is not installed.
+    """
+    if name == "adamw":
+        return torch.optim.AdamW
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError as error:
+        raise ClipError("--optimizer adamw8bit needs `pip install bitsandbytes`") from error
+    return AdamW8bit
+
+
+def from_config(path):
+    """Defaults of the command line that an adapter_config.json sets, and its base's name.
+
+    Raises:
+        ClipError: if it is no adapter_config.json of this repository.
+    """
+    try:
+        config = json.loads(Path(path).read_text())
+        pulse = config["auto_mapping"]["pulse_config"]
+        sheet = SheetGeometry.from_dict(pulse["geometry"])
+        return {
+            "base": config["base_model_name_or_path"],
+            "rank": config["r"],
+            "alpha": config["lora_alpha"],
+            "target_modules": config["target_modules"],
+            "sheet": (sheet.bands, sheet.samples, sheet.rows, *sheet.size),
+            "appearance": tuple(pulse["appearance_size"]),
+            "noise_scale": pulse["noise_scale"],
+        }
+    except (ValueError, KeyError, TypeError) as error:
+        raise ClipError(f"{path}: no adapter_config.json with a pulse_config") from error
+
+
 def adapter_weights(folder):
     """The weights file in an adapter's folder."""
     return Path(folder) / "adapter_model.safetensors"
@@ -390,6 +443,12 @@ class Lora:
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="adapter_config.json to follow: base, rank, alpha, modules, sheet "
+        "(default: those of the miniature)",
+    )
     parser.add_argument("--base", default="tiny", help="folder or Hub id of the base")
     parser.add_argument("--out", default="tiny/adapter", help="folder of the finished adapter")
     parser.add_argument("--checkpoints", default="checkpoints/adapter", help="where to resume from")
@@ -406,6 +465,9 @@ def main(argv=None):
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--clips", type=int, default=16384, help="different clips simulated")
     parser.add_argument("--skip", type=int, default=0, help="clips an earlier run has seen")
+    parser.add_argument("--accumulate", type=int, default=1, help="batches a step and process")
+    parser.add_argument("--gradient-checkpointing", action="store_true", help="less memory")
+    parser.add_argument("--optimizer", choices=("adamw", "adamw8bit"), default="adamw")
     parser.add_argument("--compile", action="store_true", help="torch.compile the transformer")
     parser.add_argument("--rank", type=int, default=32)
     parser.add_argument("--alpha", type=int, default=64)
@@ -426,7 +488,11 @@ def main(argv=None):
     parser.add_argument(
         "--random-base", action="store_true", help="ablation: untrained transformer"
     )
+    parser.set_defaults(target_modules=TARGETS)
     try:
+        config = parser.parse_args(argv).config
+        if config:
+            parser.set_defaults(**from_config(config))
         Trainer(parser.parse_args(argv)).run()
     except (ClipError, OSError) as error:
         print(f"train_adapter.py: {error}", file=sys.stderr)
