@@ -55,7 +55,12 @@ class EndpointHandler:
             config = json.loads((adapter / "adapter_config.json").read_text())
             base, dtype, device = config["base_model_name_or_path"], torch.bfloat16, "cuda"
         else:
-            base, adapter, dtype, device = root / "tiny", root / "tiny/adapter", torch.float32, "cpu"
+            base, adapter, dtype, device = (
+                root / "tiny",
+                root / "tiny/adapter",
+                torch.float32,
+                "cpu",
+            )
         self.pipe = PulsePipeline.from_pretrained(base, dtype=dtype).to(device)
         self.pipe.load_lora_weights(adapter, weight_name="adapter_model.safetensors")
         self.pipe.set_progress_bar_config(disable=True)
@@ -210,7 +215,9 @@ def _from_base64(text):
     try:
         return base64.b64decode(text, validate=True)
     except binascii.Error:
-        raise ValueError("inputs is neither a picture nor base64 text; no URL is fetched") from None
+        raise ValueError(
+            "inputs is neither a picture nor base64 text; no URL or path is opened"
+        ) from None
 
 
 def _video(content, path):
