@@ -1,14 +1,18 @@
-# `make demo` sets up and reads a heart rate from the bundled clip; `make test` sets up and tests.
+# `make demo` sets up and reads a heart rate from the bundled clip; `make test` sets up and tests;
+# `make app` sets up and serves the Gradio page on this machine.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint
+.PHONY: demo app test lint
 
 demo: $(VENV)/run
 	$(BIN)/python scripts/measure.py --json out/demo.json --plot out/demo.png \
 	  --video out/demo.mp4 --sheet out/demo-sheet.png
 	@echo "Pictures and numbers are in out/."
+
+app: $(VENV)/app
+	$(BIN)/python app.py
 
 test: $(VENV)/dev lint
 	$(BIN)/python -m pytest
@@ -24,6 +28,10 @@ $(VENV)/run: requirements.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-$(VENV)/dev: requirements-dev.txt requirements.txt | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+$(VENV)/app: requirements-app.txt requirements.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-app.txt
 	@touch $@ $(VENV)/run
+
+$(VENV)/dev: requirements-dev.txt requirements-app.txt requirements.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@ $(VENV)/app $(VENV)/run

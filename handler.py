@@ -45,25 +45,7 @@ class EndpointHandler:
     """
 
     def __init__(self, path=""):
-        import torch
-
-        from pipeline_pulse import PulsePipeline
-
-        root = Path(path) if path else ROOT
-        adapter = root
-        if torch.cuda.is_available() and (adapter / "adapter_model.safetensors").is_file():
-            config = json.loads((adapter / "adapter_config.json").read_text())
-            base, dtype, device = config["base_model_name_or_path"], torch.bfloat16, "cuda"
-        else:
-            base, adapter, dtype, device = (
-                root / "tiny",
-                root / "tiny/adapter",
-                torch.float32,
-                "cpu",
-            )
-        self.pipe = PulsePipeline.from_pretrained(base, dtype=dtype).to(device)
-        self.pipe.load_lora_weights(adapter, weight_name="adapter_model.safetensors")
-        self.pipe.set_progress_bar_config(disable=True)
+        self.pipe = served_pipeline(Path(path) if path else ROOT)
 
     def __call__(self, data):
         """Measure what was sent.
@@ -127,6 +109,37 @@ class EndpointHandler:
         )
 
 
+def served_pipeline(root):
+    """The pipeline of this repository's folder: the 4B one where it can run, else the miniature."""
+    import torch
+
+    from pipeline_pulse import PulsePipeline
+
+    if torch.cuda.is_available() and (root / "adapter_model.safetensors").is_file():
+        config = json.loads((root / "adapter_config.json").read_text())
+        base, adapter = config["base_model_name_or_path"], root
+        pipe = PulsePipeline.from_pretrained(base, dtype=torch.bfloat16).to("cuda")
+    else:
+        adapter = root / "tiny" / "adapter"
+        pipe = PulsePipeline.from_pretrained(root / "tiny")
+    pipe.load_lora_weights(adapter, weight_name="adapter_model.safetensors")
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def refuse_long(clip, clock):
+    """Reads a clip once, up to the limit.
+
+    Raises:
+        ValueError: if it cannot be read or is longer than MOST_SECONDS.
+    """
+    from clip_encoder import read_frames
+
+    for time, _ in read_frames(clip, **clock):
+        if time > MOST_SECONDS:
+            raise ValueError(f"clips of up to {MOST_SECONDS:g} s are taken")
+
+
 def checked(parameters):
     """The parameters, each of the right type and within its limits, the others None.
 
@@ -182,7 +195,6 @@ def received(inputs, folder, parameters, is_sheet):
     Raises:
         ValueError: if it is too large or nothing that can be read.
     """
-    from clip_encoder import read_frames
     from pipeline_pulse import frames_from_contact_sheet
 
     if isinstance(inputs, str):
@@ -192,9 +204,7 @@ def received(inputs, folder, parameters, is_sheet):
         inputs = _video(inputs, folder / f"clip{suffix}") if suffix else _picture(inputs, folder)
     if isinstance(inputs, Path):
         clock = {"fps": parameters["fps"]} if parameters["fps"] else {}
-        for time, _ in read_frames(inputs, **clock):
-            if time > MOST_SECONDS:
-                raise ValueError(f"clips of up to {MOST_SECONDS:g} s are taken")
+        refuse_long(inputs, clock)
         return "clip", inputs, clock
     if not isinstance(inputs, Image.Image):
         raise ValueError("inputs must be a picture or base64 text of a picture or clip")

@@ -10,10 +10,13 @@ from scipy.interpolate import CubicSpline
 
 from bijection import AMPLITUDE_SCALE, encode, inverse_power_transform, power_transform
 from clip_encoder import phasors_at, pulse_overlay
-from heart_rate import BAND, pulse_from_field, spectrum
+from heart_rate import BAND, beat_times, pulse_from_field, spectrum
 from rppg.metrics import bland_altman, coverage_against_error
 
 INK, FAINT, RED = "#1a1a1a", "#9a9a9a", "#d62728"
+
+CURVE_FROM = 4
+"""Windows from which a recording is long enough for a curve of its heart rate."""
 
 
 def colour_wheel(size, padding=1.0):
@@ -109,6 +112,8 @@ def result_figure(output, pictures=(), title=""):
     number = best_window(output)
     # Rows in inches, so that pictures of any shape leave no holes.
     rows = [1.7, 1.8]
+    if len(output.windows) >= CURVE_FROM:
+        rows.append(1.5)
     if pictures:
         height, width = pictures[0][1].shape[:2]
         rows.insert(0, min(2.05 * height / width, 3.2))
@@ -123,8 +128,11 @@ def result_figure(output, pictures=(), title=""):
     _headline(figure, output, title)
     if pictures:
         _draw_beat(figure, grid[0], output, number, pictures)
-    _draw_sheet(figure.add_subplot(grid[-2]), output, number)
-    lower = grid[-1].subgridspec(1, 2, width_ratios=(2.1, 1), wspace=0.13)
+    place = 1 if pictures else 0
+    _draw_sheet(figure.add_subplot(grid[place]), output, number)
+    lower = grid[place + 1].subgridspec(1, 2, width_ratios=(2.1, 1), wspace=0.13)
+    if len(output.windows) >= CURVE_FROM:
+        _draw_curve(figure.add_subplot(grid[-1]), output)
     _draw_trace(figure.add_subplot(lower[0]), output)
     _draw_spectrum(figure.add_subplot(lower[1]), output)
     return figure
@@ -188,9 +196,30 @@ def _draw_trace(axes, output):
     smooth = CubicSpline(output.times, 100 * np.asarray(output.bvp))(fine)
     axes.plot(fine, smooth, color=RED, lw=1.3)
     axes.axhline(0, color=FAINT, lw=0.5)
+    title = "blood volume pulse, AC/DC (%)"
+    if np.isfinite(output.bpm):
+        beats = output.times[0] + beat_times(np.asarray(output.bvp), output.sampling_rate)
+        axes.plot(beats, np.interp(beats, fine, smooth), "o", color=INK, ms=3)
+        title += "; dots: beats"
     axes.set_xlim(output.times[0], output.times[-1])
     axes.set_xlabel("time (s)", fontsize=8)
-    axes.set_title("blood volume pulse, AC/DC (%)", fontsize=9, color=INK, loc="left")
+    axes.set_title(title, fontsize=9, color=INK, loc="left")
+    _plain(axes)
+
+
+def _draw_curve(axes, output):
+    """The rate of every window; the surer, the darker."""
+    for window in output.windows:
+        if np.isfinite(window.bpm):
+            alpha = float(np.clip(window.confidence, 0.08, 1))
+            axes.plot([window.start, window.end], [window.bpm] * 2, color=RED, lw=4, alpha=alpha)
+    middles = [(window.start + window.end) / 2 for window in output.windows]
+    axes.plot(middles, [window.bpm for window in output.windows], color=INK, lw=0.8)
+    axes.set_xlim(output.windows[0].start, output.windows[-1].end)
+    axes.set_xlabel("time (s)", fontsize=8)
+    axes.set_title(
+        "heart rate by window (bpm); the darker, the surer", fontsize=9, color=INK, loc="left"
+    )
     _plain(axes)
 
 

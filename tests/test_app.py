@@ -1,0 +1,144 @@
+"""app.py in headless Chromium: upload, a rate on the page, download; nothing uploaded is left."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+from conftest import ROOT
+
+pytest.importorskip("gradio", reason="gradio is not installed (requirements-app.txt)")
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+FLAGS += ["--disable-background-networking", "--disable-component-update"]
+FLAGS += ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+PATIENCE = 90_000  # ms
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """(address, folder of everything that the server writes)."""
+    folder = tmp_path_factory.mktemp("served")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = {"GRADIO_SERVER_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False"}
+    settings |= {"TMPDIR": str(folder), "GRADIO_TEMP_DIR": str(folder / "gradio")}
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, str(ROOT / "app.py")],
+            env=os.environ | settings,
+            stdout=log,
+            stderr=log,
+        )
+        address = f"http://127.0.0.1:{port}"
+        for _ in range(120):
+            try:
+                urllib.request.urlopen(address, timeout=1).close()
+                break
+            except OSError:
+                assert process.poll() is None, (folder / "log").read_text()
+                time.sleep(0.5)
+        yield address, folder
+        process.terminate()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, served):
+    context = browser.new_context(
+        viewport={"width": 1280, "height": 900}, permissions=["camera"], accept_downloads=True
+    )
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto(served[0])
+    page.wait_for_selector("#measure")
+    yield page
+    context.close()
+
+
+def test_upload_rate_download(page, served, tmp_path):
+    clip = tmp_path / "face.mp4"
+    clip.write_bytes((ROOT / "assets" / "demo.mp4").read_bytes())
+    page.set_input_files("#clip input[type=file]", str(clip))
+    page.wait_for_selector("#clip video")
+    page.click("#measure")
+    page.wait_for_selector("#said h2")
+    heading = page.inner_text("#said h2")
+    truth = json.loads((ROOT / "assets" / "demo.json").read_text())["bpm"]
+    found = re.match(r"([\d.]+).*beats per minute", heading)
+    assert found, heading
+    assert float(found[1]) == pytest.approx(truth, abs=3)
+    page.wait_for_selector("#files a")
+    names = {}
+    for link in page.query_selector_all("#files a[download]"):
+        with page.expect_download() as waiting:
+            link.click()
+        target = tmp_path / waiting.value.suggested_filename
+        waiting.value.save_as(target)
+        names[target.suffix] = target
+    assert set(names) == {".csv", ".png", ".json"}
+    rows = list(csv.reader(names[".csv"].open()))
+    assert rows[0] == ["time_s", "bvp"] and len(rows) > 90
+    assert json.loads(names[".json"].read_text())["bpm"] == pytest.approx(float(found[1]), abs=0.06)
+    left = [p.name for p in served[1].rglob("*.mp4")]
+    assert "face.mp4" not in left  # the upload went with the request; the overlay stays a while
+
+
+def test_nothing_to_measure_is_said(page, tmp_path):
+    page.click("#measure")
+    page.wait_for_selector("text=Upload or record a clip first")
+    wall = tmp_path / "wall.mp4"
+    import av
+    import numpy as np
+
+    with av.open(str(wall), "w") as file:
+        stream = file.add_stream("libx264", rate=20)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        rng = np.random.default_rng(0)
+        for _ in range(160):
+            picture = (120 + rng.normal(0, 3, (48, 64, 3))).clip(0, 255).astype(np.uint8)
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
+        file.mux(stream.encode())
+    page.set_input_files("#clip input[type=file]", str(wall))
+    page.wait_for_selector("#clip video")
+    page.click("#measure")
+    page.wait_for_selector("#said h2")
+    assert page.inner_text("#said h2") == "No pulse found"
+
+
+def test_the_bundled_clip_is_one_click_away(page):
+    page.click("#example")
+    page.wait_for_selector("#said h2")
+    assert "beats per minute" in page.inner_text("#said h2")
+    page.wait_for_selector("video")
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_fits(browser, served, width, scheme):
+    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    page = context.new_page()
+    page.goto(f"{served[0]}/?__theme={scheme}")
+    page.wait_for_selector("#measure")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.is_visible("#example")
+    context.close()
