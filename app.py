@@ -125,7 +125,7 @@ def page():
                     label="A face, 5 to 10 s",
                     sources=["upload", "webcam"],
                     format=None,
-                    include_audio=False,
+                    include_audio=True,  # else Gradio wants an ffmpeg of its own; it is not read
                     elem_id="clip",
                 )
                 gr.HTML("<div id='countdown' aria-live='polite'></div>")
@@ -134,7 +134,7 @@ def page():
             with gr.Column(scale=2, min_width=300):
                 said = gr.Markdown(elem_id="said")
                 film = gr.Video(label="The pulse's colours over the face", autoplay=True, loop=True)
-        drawn = gr.Image(label="Sheet, trace and spectrum", type="filepath", format="png")
+        drawn = gr.Image(show_label=False, type="filepath", format="png")
         with gr.Accordion("The picture the generator drew", open=False):
             sheet = gr.Image(label="Pulse sheets", type="filepath", format="png")
         files = gr.File(label="Download: CSV, PNG, JSON", file_count="multiple", elem_id="files")
