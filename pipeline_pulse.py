@@ -891,6 +891,70 @@ class PulsePipeline(Flux2KleinPipeline):
         output = self.make_output(best, output_type, output_uncertainty)
         return output if return_dict else tuple(getattr(output, f.name) for f in fields(output))
 
+    @torch.no_grad()
+    def watch(
+        self,
+        clip,
+        fps: float | None = None,
+        timestamps=None,
+        window: float | None = None,
+        stride: float = 1.0,
+        crop: tuple[float, float, float, float] | None = None,
+        prompt_embeds: torch.Tensor | str | Path | None = None,
+    ):
+        """Measure pictures that are still coming in: the last window again and again.
+
+        Memory is that of one window, however long it goes on. Where the pulse is is searched for
+        once a window, as `__call__` does.
+
+        Args:
+            clip, fps, timestamps, window, crop, prompt_embeds: as for `__call__`; `clip` may be an
+                endless iterator of pictures, `timestamps` one that keeps pace with it.
+            stride (`float`): seconds from one reading to the next.
+
+        Yields:
+            [`PulseOutput`] of one window, as soon as its last picture is there.
+
+        Raises:
+            ClipError: as `__call__`.
+        """
+        window = self.config.default_window if window is None else window
+        if self.geometry is None:
+            raise ValueError("this pipeline has no sheet geometry yet: load an adapter first")
+        prompt_embeds = self._resolve_prompt_embeds(prompt_embeds, self._execution_device)
+        look = partial(
+            self.look,
+            prompt_embeds=prompt_embeds,
+            num_inference_steps=self.config.default_num_inference_steps,
+            ensemble_size=1,
+            batch_size=1,
+            generator=None,
+            output_sheet=True,
+            callback_on_step_end=None,
+            callback_on_step_end_tensor_inputs=(),
+        )
+        grid, samples = SEARCH_GRID, self.geometry.samples
+        layout = SheetGeometry(bands=grid, samples=samples, rows=grid, size=(grid * samples, grid))
+        encode = partial(encode_windows, clip, layout, fps=fps, timestamps=timestamps, crop=crop)
+        box, searched = None, -np.inf
+        self._interrupt = False
+        for fine in encode(window=window, stride=stride, appearance_size=(grid, grid)):
+            if self.interrupt:
+                return
+            best = look([self._part(fine, (0, 0, 1, 1))])
+            if crop is None and fine.start >= searched + window:
+                searched = fine.start
+                found = self.find_pulse(
+                    fine, prompt_embeds, self.config.default_num_inference_steps, 1
+                )
+                sides = fine.picture_size * 2
+                box = found and tuple(side / length for side, length in zip(found, sides))
+            if box:
+                closer = look([self._part(fine, box)])
+                best = max(best, closer, key=lambda look: look.reading.confidence)
+            yield self.make_output(best, "np", False)
+        self.maybe_free_model_hooks()
+
     def look(
         self,
         windows,

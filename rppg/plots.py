@@ -6,10 +6,11 @@ Matplotlib's object interface only, without a display; nothing is measured here.
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 from scipy.interpolate import CubicSpline
 
 from bijection import AMPLITUDE_SCALE, encode, inverse_power_transform, power_transform
-from clip_encoder import phasors_at, pulse_overlay
+from clip_encoder import phasors_at, pulse_overlay, read_frames
 from heart_rate import BAND, beat_times, pulse_from_field, spectrum
 from rppg.metrics import bland_altman, coverage_against_error
 
@@ -136,6 +137,33 @@ def result_figure(output, pictures=(), title=""):
     _draw_trace(figure.add_subplot(lower[0]), output)
     _draw_spectrum(figure.add_subplot(lower[1]), output)
     return figure
+
+
+def save_overlay_gif(path, clip, windows, field, fps=None, width=320, rate=10.0):
+    """The clip with the pulse's colours over it as an endless GIF of ``rate`` pictures a second.
+
+    Args:
+        path: file to write.
+        clip, fps: as read_frames takes them.
+        windows, field: of a PulseOutput.
+        width: px.
+    """
+    middles = np.array([(window["start"] + window["end"]) / 2 for window in windows])
+    pages, due = [], 0.0
+    for time, picture in read_frames(clip, fps):
+        if time < due - 1e-6:
+            continue
+        due += 1 / rate
+        nearest = int(np.abs(middles - time).argmin())
+        window = windows[nearest]
+        phasors = phasors_at(field[nearest], window["start"], window["end"], time)
+        _, overlay = pulse_overlay(picture, phasors, window["crop"])
+        page = Image.fromarray(np.uint8(overlay * 255 + 0.5))
+        page = page.resize((width, round(width * page.height / page.width)), Image.Resampling.BOX)
+        pages.append(page.quantize(96, dither=Image.Dither.NONE))
+    pages[0].save(
+        path, "GIF", save_all=True, append_images=pages[1:], duration=round(1000 / rate), loop=0
+    )
 
 
 def _draw_beat(figure, row, output, number, pictures):

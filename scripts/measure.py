@@ -29,9 +29,21 @@ def arguments(argv):
     parser.add_argument("clip", nargs="?", help="video, animation or folder of numbered pictures")
     parser.add_argument("--json", type=Path, metavar="FILE", help="figures and trace")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="faces, sheet, trace")
-    parser.add_argument("--video", type=Path, metavar="FILE.mp4", help="colours over the face")
+    parser.add_argument(
+        "--video", type=Path, metavar="FILE.mp4", help="colours over the face; or FILE.gif"
+    )
     parser.add_argument("--sheet", type=Path, metavar="FILE.png", help="the pulse sheets drawn")
     parser.add_argument("--decode", type=Path, metavar="SHEET.png", help="read a sheet back")
+    parser.add_argument(
+        "--webcam",
+        nargs="?",
+        const="",
+        metavar="DEVICE",
+        help="watch a camera, a rate every second",
+    )
+    parser.add_argument(
+        "--stream", metavar="FILE", help="the same from a stream that FFmpeg knows; - is a pipe"
+    )
     parser.add_argument("--model", help="pipeline folder or Hub id (default: the miniature)")
     parser.add_argument("--adapter", help="adapter folder or Hub id (default: the miniature's)")
     parser.add_argument("--device", help="default: the accelerator where there is one")
@@ -47,6 +59,9 @@ def arguments(argv):
     args = parser.parse_args(argv)
     if args.decode and (args.clip or args.video):
         parser.error("--decode reads a sheet: it takes no clip and makes no video")
+    if args.webcam is not None or args.stream:
+        if args.clip or args.decode or args.json or args.plot or args.video or args.sheet:
+            parser.error("--webcam and --stream only print: they take no clip and write no file")
     outputs = [path for path in (args.json, args.plot, args.video, args.sheet) if path]
     if len({path.resolve() for path in outputs}) < len(outputs):
         parser.error("two outputs have the same name")
@@ -189,10 +204,67 @@ def plot(path, output, clip, fps, title):
     result_figure(output, pictures, title).savefig(path, format="png")
 
 
-def film(path, output, clip, fps):
+def film(path, output, clip, fps, animated):
     from clip_encoder import write_overlay_video
+    from rppg.plots import save_overlay_gif
 
-    write_overlay_video(path, clip, output.windows, output.field, fps=fps)
+    write = save_overlay_gif if animated else write_overlay_video
+    write(path, clip, output.windows, output.field, fps=fps)
+
+
+CAMERAS = {
+    "linux": ("v4l2", "/dev/video0"),
+    "darwin": ("avfoundation", "0"),
+    "win32": ("dshow", ""),
+}
+"""FFmpeg's name for cameras on each system, and its first one."""
+
+
+def watch(args):
+    """Prints a line a second of a camera or a stream, until it ends or is interrupted."""
+    import time
+    from collections import deque
+
+    import av
+
+    from clip_encoder import ClipError
+
+    form, source = None, args.stream
+    if args.webcam is not None:
+        form, first = CAMERAS.get(sys.platform, (None, ""))
+        source = args.webcam or first
+    pipe, prompt_embeds = load_pipeline(args)
+    stamps, arrived = deque(), {}
+
+    def pictures(container):
+        for frame in container.decode(video=0):
+            stamps.append(float(frame.pts * frame.time_base))
+            arrived["last"] = time.monotonic()
+            yield frame.to_ndarray(format="rgb24")
+
+    def clock():
+        while stamps:
+            yield stamps.popleft()
+
+    try:
+        container = av.open(sys.stdin.buffer if source == "-" else source, format=form)
+        if not container.streams.video:
+            raise ClipError(f"{source}: no pictures in the stream")
+    except (av.error.FFmpegError, OSError) as error:
+        raise ClipError(f"{source}: no camera or stream that can be opened ({error})") from error
+    print("   until s      bpm  confidence  s after its last picture")
+    with container:
+        for output in pipe.watch(
+            pictures(container),
+            timestamps=clock(),
+            window=args.window,
+            stride=args.stride or 1.0,
+            crop=args.crop,
+            prompt_embeds=prompt_embeds,
+        ):
+            rate = f"{output.bpm:.1f}" if output.bpm == output.bpm else "-"
+            end, late = output.windows[0].end, time.monotonic() - arrived["last"]
+            print(f"{end:10.1f}  {rate:>7}        {output.confidence:.2f}  {late:.1f}", flush=True)
 
 
 def write_all(writers):
@@ -231,9 +303,13 @@ def main(argv=None):
     args = arguments(argv)
     clip = None if args.decode else args.clip or str(DEMO)
     title = Path(clip or args.decode).name
-    if not (args.clip or args.decode):
+    live = args.webcam is not None or args.stream
+    if not (args.clip or args.decode or live):
         print(f"the bundled clip {DEMO.relative_to(ROOT)}")
     try:
+        if live:
+            watch(args)
+            return 0
         if args.decode:
             output = decode(args.decode, args)
         else:
@@ -243,13 +319,17 @@ def main(argv=None):
                 json.dumps(clip_json(output), allow_nan=False) + "\n"
             ),
             args.plot: lambda path: plot(path, output, clip, args.fps, title),
-            args.video: lambda path: film(path, output, clip, args.fps),
+            args.video: lambda path: film(
+                path, output, clip, args.fps, args.video.suffix == ".gif"
+            ),
             args.sheet: lambda path: save_sheet(path, output),
         }
         write_all({path: write for path, write in writers.items() if path})
     except (ValueError, OSError) as error:
         print(f"measure: {str(error).strip().splitlines()[0]}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 0 if live else 130
     print(report(output))
     return 0
 
