@@ -242,6 +242,7 @@ def watch(args):
             arrived["last"] = time.monotonic()
             yield frame.to_ndarray(format="rgb24")
 
+    # The clock is asked for a stamp after each picture, so the two keep pace.
     def clock():
         while stamps:
             yield stamps.popleft()
@@ -253,15 +254,16 @@ def watch(args):
     except (av.error.FFmpegError, OSError) as error:
         raise ClipError(f"{source}: no camera or stream that can be opened ({error})") from error
     print("   until s      bpm  confidence  s after its last picture")
+    readings = pipe.watch(
+        pictures(container),
+        timestamps=clock(),
+        window=args.window,
+        stride=args.stride or 1.0,
+        crop=args.crop,
+        prompt_embeds=prompt_embeds,
+    )
     with container:
-        for output in pipe.watch(
-            pictures(container),
-            timestamps=clock(),
-            window=args.window,
-            stride=args.stride or 1.0,
-            crop=args.crop,
-            prompt_embeds=prompt_embeds,
-        ):
+        for output in readings:
             rate = f"{output.bpm:.1f}" if output.bpm == output.bpm else "-"
             end, late = output.windows[0].end, time.monotonic() - arrived["last"]
             print(f"{end:10.1f}  {rate:>7}        {output.confidence:.2f}  {late:.1f}", flush=True)

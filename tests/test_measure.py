@@ -310,3 +310,69 @@ def test_the_bundled_clip(tmp_path, capsys):
     truth = json.loads(measure.DEMO.with_suffix(".json").read_text())
     assert strict_json(path)["bpm"] == pytest.approx(truth["bpm"], abs=3)
     assert "assets/demo.mp4" in capsys.readouterr().out
+
+
+def matroska(clip, path):
+    """The clip's pictures as a stream that can be read from a pipe."""
+    with av.open(clip) as source, av.open(str(path), "w", format="matroska") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    return path
+
+
+def test_a_stream_is_watched(model, clip, tmp_path, capsys, monkeypatch):
+    stream = matroska(clip, tmp_path / "stream.mkv")
+    assert measure.main(["--stream", str(stream), "--model", model, "--stride", "2"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in printed[1:]] == ["8.0", "10.0", "12.0"]
+    assert all(float(line.split()[3]) < 60 for line in printed[1:])
+    with stream.open("rb") as pipe:
+        monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=pipe))
+        assert measure.main(["--stream", "-", "--model", model, "--window", "6"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[0] == "6.0"
+
+
+def test_what_cannot_be_watched_is_refused(model, clip, tmp_path, capsys):
+    assert measure.main(["--webcam", str(tmp_path / "none"), "--model", model]) == 2
+    assert "no camera or stream that can be opened" in capsys.readouterr().err
+    broken = tmp_path / "broken.mkv"
+    broken.write_bytes(b"nothing")
+    assert measure.main(["--stream", str(broken), "--model", model]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    with pytest.raises(SystemExit):
+        measure.main(["--webcam", "--json", str(tmp_path / "a.json")])
+    assert "--webcam and --stream only print" in capsys.readouterr().err
+
+
+def test_a_gif_of_the_overlay(painted, model, clip, tmp_path):
+    path = tmp_path / "a.gif"
+    assert measure.main([clip, "--model", model, "--video", str(path)]) == 0
+    with Image.open(path) as image:
+        assert image.n_frames == 120 and image.info["duration"] == 100 and image.size == (320, 240)
+        image.seek(60)
+        pixels = np.asarray(image.convert("RGB")).astype(int)
+    colourful = np.ptp(pixels, 2)
+    assert colourful[40:200, 90:230].mean() > 3 * colourful[:, :60].mean()
+
+
+def test_a_long_recording_has_a_curve(painted, model, clip):
+    output = SimpleNamespace(
+        bpm=72.0, bpm_uncertainty=0.2, confidence=0.8, reason=None, sampling_rate=12.0,
+        bvp=np.cos(2 * np.pi * 1.2 * np.arange(240) / 12), times=np.arange(240) / 12,
+        field=np.stack([pulse_field(s) for s in (0, 4, 8, 12)]),
+        sheet=np.zeros((4, 64, 384, 3)),
+        windows=[
+            SimpleNamespace(start=s, end=s + 8, bpm=70.0 + s, confidence=0.2 * s / 4 + 0.2,
+                            crop=(0, 0, 64, 48))
+            for s in (0, 4, 8, 12)
+        ],
+    )  # fmt: skip
+    titles = [axes.get_title(loc="left") for axes in plots.result_figure(output).axes]
+    assert any(title.startswith("heart rate by window") for title in titles)
+    assert any(title.endswith("dots: beats") for title in titles)
+    output.windows, output.field = output.windows[:3], output.field[:3]
+    titles = [axes.get_title(loc="left") for axes in plots.result_figure(output).axes]
+    assert not any(title.startswith("heart rate by window") for title in titles)

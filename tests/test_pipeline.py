@@ -465,6 +465,31 @@ def test_a_closer_look_that_is_less_sure_is_dropped(pipe):
     assert output.bpm == pytest.approx(66, abs=0.5)
 
 
+def test_watching_reads_the_last_window_every_second(pipe):
+    painter = Painter(pipe, bpm=66, region=(40, 120, 140, 230), amplitude=0.002, noise=0.0005)
+    clip, given = noise_clip(12, size=(240, 320)), []
+
+    def camera():
+        for number, picture in enumerate(clip):
+            given.append(number / FPS)
+            yield picture
+
+    def clock():
+        for number in range(len(clip)):
+            yield number / FPS
+
+    ends = []
+    for output in pipe.watch(camera(), timestamps=clock()):
+        window = output.windows[0]
+        ends.append(window.end)
+        assert window.end - window.start == pytest.approx(8)
+        assert output.bpm == pytest.approx(66, abs=0.7)
+        assert given[-1] <= window.end + 0.3  # read as soon as its pictures were there
+    assert ends == pytest.approx([8, 9, 10, 11, 12], abs=0.11)
+    assert max(w.crop[2] - w.crop[0] for w in output.windows) < 320  # the closer look was kept
+    assert len(painter.looks) == 5 + 2 + 5  # whole pictures, one search, closer looks
+
+
 def test_one_look_with_a_crop_or_at_an_iterator(pipe):
     painter = Painter(pipe, bpm=66, region=(40, 120, 140, 230))
     clip = noise_clip(8, size=(240, 320))
