@@ -1,7 +1,7 @@
 """Measures every clip of a data set by every method and writes results/<name>.json.
 
 Rows are cached under out/evaluate/ as they are computed: run the same command again to go on.
-Under ``accelerate launch`` the recordings are shared out among the processes.
+Under ``accelerate launch`` or ``torchrun`` the recordings are shared out among the processes.
 """
 
 import argparse
@@ -12,6 +12,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+import torch
 from accelerate import PartialState
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -80,13 +81,18 @@ def shown(word):
     return f"{kind}{colon}{path}"
 
 
+def processes():
+    """accelerate's state of this process among those that were launched together."""
+    return PartialState(cpu=not torch.accelerator.is_available())
+
+
 def load_pipeline(model, adapter):
     from pipeline_pulse import PulsePipeline
 
     pipe = PulsePipeline.from_pretrained(model)
     pipe.load_lora_weights(adapter, weight_name="adapter_model.safetensors")
     pipe.set_progress_bar_config(disable=True)
-    return pipe.to(PartialState().device)
+    return pipe.to(processes().device)
 
 
 def rendered(split, count, pulse):
@@ -94,7 +100,7 @@ def rendered(split, count, pulse):
     from rppg.synthetic import render_set
 
     folder = ROOT / "out" / f"synthetic-{split}{'' if pulse else '-null'}"
-    with PartialState().main_process_first():
+    with processes().main_process_first():
         render_set(folder, split, count, pulse=pulse)
     return folder
 
@@ -126,7 +132,7 @@ def measured(name, recordings, args, pipe):
     names = [method for method in args.methods if method in networks.NETWORKS]
     loaded = {method: networks.load_network(network_file(args, method)) for method in names}
     files = cache_files(args, name, paths)
-    state = PartialState()
+    state = processes()
     mine = recordings[state.process_index :: state.num_processes]
     bar = state.is_main_process
     evaluation.measure_all(mine, args.methods, pipe, files, progress=bar, loaded=loaded)
@@ -173,7 +179,7 @@ def run(args):
             recordings = evaluation.synthetic_recordings(null)
             null_rows = measured(f"{name}-null", recordings, args, pipe)
         figures = evaluation.summary(rows, null_rows, args.seed)
-    if not PartialState().is_main_process:
+    if not processes().is_main_process:
         return
     command = shlex.join(["evaluate.py", *map(shown, args.argv)])
     result = provenance(args.seed) | {"command": command}

@@ -149,7 +149,7 @@ class Trainer:
 
     def __init__(self, arguments):
         self.arguments = arguments
-        self.accelerator = Accelerator()
+        self.accelerator = Accelerator(cpu=not torch.accelerator.is_available())
         self.device = self.accelerator.device
         dtype = torch.float32 if self.device.type == "cpu" else torch.bfloat16
         pipe = PulsePipeline.from_pretrained(arguments.base, dtype=dtype)

@@ -1,6 +1,7 @@
 """The protocol of rppg/evaluation.py on small clips with a known pulse, and scripts/evaluate.py."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -189,17 +190,19 @@ def test_script_writes_rows_figures_and_provenance(folder, out, cached, tmp_path
 
 
 def test_two_processes_share_the_recordings(folder, out, cached):
-    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "--"]
     script = [str(evaluate.ROOT / "scripts" / "evaluate.py"), "--data", "synthetic:test"]
     options = ["--clips", str(folder), "--methods", "green", "--out", str(out), *cached]
-    command = [sys.executable, *launch, "--num_cpu_threads_per_process", "1", *script, *options]
-    done = subprocess.run(command, capture_output=True, text=True)
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *launch, *script, *options]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     rows = json.loads((out / "synthetic-test.json").read_text())["rows"]
     assert [row["recording"] for row in rows] == ["0000", "0001", "0002", "0003"]
     assert done.stdout.count("| green | 4 |") == 1  # one table, and no row measured twice
     (cache,) = Path(cached[1]).iterdir()
     assert len(cache.read_text().splitlines()) == 4
+    assert done.stderr.count("0/2") >= 1  # each process was given half of them
 
 
 def test_figures_by_stratum():

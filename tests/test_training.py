@@ -1,12 +1,18 @@
 """The trainers: an interrupted run ends where an uninterrupted one does; pictures and the codec."""
 
+import importlib.util
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import ROOT
 from peft import PeftModel
+from safetensors.torch import load_file
 
 from pipeline_pulse import PulsePipeline
 from rppg import miniature, training
@@ -134,3 +140,49 @@ def test_learning_rate_rises_and_falls():
     rates = np.array([training.learning_rate(step, 500, 2.0) for step in range(500)])
     assert rates[0] == pytest.approx(0.04) and rates.argmax() in (49, 50)
     assert rates.max() == 2.0 and rates[-1] == pytest.approx(0.02, rel=1e-2)
+
+
+def launched(folder, processes):
+    """The adapter of train_adapter.py in several processes on this machine's CPU."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    launch += ["--nproc_per_node", str(processes), "--", str(ROOT / "scripts" / "train_adapter.py")]
+    options = [*ARGUMENTS, "--batch", "1", "--checkpoints", f"{folder}/checkpoints"]
+    options += ["--log", f"{folder}/log.jsonl", "--out", f"{folder}/adapter"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run([*launch, *options], check=True, cwd=ROOT, capture_output=True, env=environment)
+    return load_file(folder / "adapter" / "adapter_model.safetensors")
+
+
+def test_two_processes_learn_what_one_that_accumulates_does(tmp_path):
+    two = launched(tmp_path / "two", 2)
+    options = ["--batch", "1", "--accumulate", "2", "--checkpoints", f"{tmp_path}/one/checkpoints"]
+    options += ["--log", f"{tmp_path}/one/log.jsonl", "--out", f"{tmp_path}/one/adapter"]
+    assert train_adapter.main([*ARGUMENTS, *options]) == 0
+    one = load_file(tmp_path / "one" / "adapter" / "adapter_model.safetensors")
+    alone = launched(tmp_path / "alone", 1)
+
+    for name, weight in one.items():
+        torch.testing.assert_close(two[name], weight, rtol=0, atol=1e-6, msg=name)
+    # Who sees but half of the clips learns something else.
+    assert max((alone[name] - weight).abs().max() for name, weight in one.items()) > 1e-4
+    rows = (tmp_path / "two" / "log.jsonl").read_text().splitlines()
+    assert json.loads(rows[0])["settings"]["batch"] == 1 and len(rows) == 2  # one rank writes
+
+
+@pytest.mark.parametrize("kind", ["one-gpu", "several-gpus", "several-nodes"])
+def test_launch_files_are_accelerates(kind):
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    config = load_config_from_file(str(ROOT / "scripts" / "accelerate" / f"{kind}.yaml"))
+    assert config.mixed_precision == "no"
+    assert (config.num_processes > 1) == (kind != "one-gpu")
+
+
+def test_checkpointing_and_a_smaller_optimizer(tmp_path, capsys):
+    plain = adapter(tmp_path / "plain")
+    saving = adapter(tmp_path / "saving", "--gradient-checkpointing")
+    for name, weight in plain.items():
+        torch.testing.assert_close(saving[name], weight, rtol=0, atol=1e-5, msg=name)
+    if importlib.util.find_spec("bitsandbytes") is None:
+        assert train_adapter.main([*ARGUMENTS, "--optimizer", "adamw8bit"]) == 2
+        assert "pip install bitsandbytes" in capsys.readouterr().err
