@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo app test lint
+.PHONY: demo app test lint assets
 
 demo: $(VENV)/run
 	$(BIN)/python scripts/measure.py --json out/demo.json --plot out/demo.png \
@@ -13,6 +13,12 @@ demo: $(VENV)/run
 
 app: $(VENV)/app
 	$(BIN)/python app.py
+
+# The pictures of the card, drawn anew.
+assets: $(VENV)/run
+	$(BIN)/python scripts/measure.py assets/demo.mp4 --plot assets/demo.png --video assets/pulse.gif
+	$(BIN)/python scripts/contact_sheet.py assets/demo.mp4 assets/contact-sheet.png
+	$(BIN)/python handler.py assets/contact-sheet.png assets/widget.png
 
 test: $(VENV)/dev lint
 	$(BIN)/python -m pytest

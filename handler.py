@@ -284,3 +284,7 @@ def answered(pulse, output, kind, clip, fps):
     page = io.BytesIO()
     result_figure(pulse, pictures, kind).savefig(page, format="png")
     return Image.open(page).convert("RGB")
+
+
+if __name__ == "__main__":  # python handler.py PICTURE ANSWER.png: what the widget would show
+    EndpointHandler()({"inputs": Image.open(sys.argv[1])}).save(sys.argv[2])

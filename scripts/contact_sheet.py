@@ -24,7 +24,7 @@ TILE = 128
 """px; the longer side of a frame on the sheet."""
 
 
-def contact_sheet(clip, start=0.0, tile=TILE):
+def contact_sheet(clip, start=0.0):
     """PIL image of GRID frames of SECONDS of a clip.
 
     A frame is the mean over its share of the time and the area of its pixels. Fractions of a grey
@@ -33,14 +33,13 @@ def contact_sheet(clip, start=0.0, tile=TILE):
     Args:
         clip: as read_frames takes it.
         start: s; rounded to whole seconds.
-        tile: px of the longer side of a frame.
 
     Raises:
         ClipError: if the clip cannot be read or has no whole SECONDS from ``start``.
     """
     rows, columns = GRID
     _, first = next(read_frames(clip))
-    scale = tile / max(first.shape[:2])
+    scale = TILE / max(first.shape[:2])
     height, width = (max(1, round(side * scale)) for side in first.shape[:2])
     layout = SheetGeometry(width, rows * columns, height, size=(width * rows * columns, height))
     windows = encode_windows(

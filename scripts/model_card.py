@@ -105,6 +105,25 @@ def published():
     return "\n".join(lines) + "\n\nMAE in bpm. " + " ".join(notes)
 
 
+def contact_sheets():
+    """How far rates read from contact sheets lie from those of the clips."""
+    name = "contact-sheet.json"
+    path = ROOT / "results" / name
+    if not path.exists():
+        return "Open: the rates read from contact sheets have not been compared with the clips'."
+    result = load(name)
+    png, jpeg = result["figures"]["png"], result["figures"]["jpeg 90"]
+    return (
+        f"Of {png['clips']} rendered clips {png['clips_answered']} get a rate; of the "
+        f"{png['both_answered']} of these whose contact sheet (PNG) gets one too, "
+        f"{png['within_2_bpm_of_the_clip']:.0%} agree within 2 bpm (mean difference "
+        f"{png['mae_bpm_to_the_clip']:.2f} bpm); as JPEG of quality 90, "
+        f"{jpeg['both_answered']} get one, {jpeg['within_2_bpm_of_the_clip']:.0%} within 2 bpm "
+        f"(mean difference {jpeg['mae_bpm_to_the_clip']:.2f} bpm).\n\n"
+        f"Source: {source(name, result)}."
+    )
+
+
 def model_index():
     """EvalResults of the pipeline, of every file under results/ that has its figures."""
     task = {"task_type": "image-to-image", "task_name": "Remote photoplethysmography"}
@@ -182,6 +201,7 @@ def speed():
 
 
 BLOCKS = {
+    "contact-sheet": contact_sheets,
     "synthetic-test": synthetic_test,
     "data-sets": lambda: data_sets(evaluated()),
     "published": published,
