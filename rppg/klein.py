@@ -29,6 +29,9 @@ NARROW = {
 }
 """Changes that keep the depth and every module's name but make it run in a moment on a CPU."""
 
+LORA_BATCHES = (1, 4, 8, 16)
+"""Samples a step for which the training is timed."""
+
 
 def transformer(device="meta", dtype=torch.float32, **changes):
     """The transformer with random weights (none at all on the device "meta")."""

@@ -1,6 +1,7 @@
 """How long measure.py takes from process start to exit, and the model for one window.
 
-Writes results/benchmark.json: every single time in seconds, and the machine.
+Writes results/benchmark.json: every single time in seconds, and the machine. ``benchmark.py klein``
+measures the 4B architecture with random weights on a GPU instead: results/benchmark-klein.json.
 """
 
 import argparse
@@ -25,6 +26,12 @@ CLIP_SEED = 20_000_000
 
 def arguments(argv):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", nargs="?", choices=("measure", "klein"), default="measure")
+    parser.add_argument(
+        "--narrow",
+        action="store_true",
+        help="klein: full depth, hardly any width, on any device; to see that it runs",
+    )
     parser.add_argument("--clip", type=Path, help="default: 10 s of 640x480 rendered into out/")
     parser.add_argument("--repeat", type=int, default=3, help="times that everything is run")
     parser.add_argument("--out", type=Path, default=ROOT / "results")
@@ -91,8 +98,223 @@ def window_seconds(pipe, clip):
     return seconds | {"model": model}
 
 
+def seconds_of(run, device, repeat):
+    """Median seconds of a function's runs after two that do not count."""
+    import torch
+
+    times = []
+    for _ in range(repeat + 2):
+        start = time.perf_counter()
+        run()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[2:])
+
+
+def peak_gib(run, device):
+    """GiB of the most GPU memory during a function's run; None elsewhere."""
+    import torch
+
+    if device != "cuda":
+        run()
+        return None
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    run()
+    return torch.cuda.max_memory_allocated() / 2**30
+
+
+def klein_pipeline(narrow, device, dtype):
+    """The pipeline of the 4B architecture with random weights and adapter_config.json's sheet."""
+    import torch
+    from diffusers import AutoencoderKLFlux2, FlowMatchEulerDiscreteScheduler
+
+    from pipeline_pulse import PulsePipeline
+    from rppg import klein
+
+    pulse = json.loads((ROOT / "adapter_config.json").read_text())["auto_mapping"]["pulse_config"]
+    torch.manual_seed(0)
+    if narrow:
+        vae = AutoencoderKLFlux2.from_pretrained(ROOT / "tiny" / "vae", dtype=dtype)
+        changes = klein.NARROW | {"in_channels": 4 * vae.config.latent_channels}
+    else:
+        vae, changes = klein.vae(device, dtype), {}
+    return PulsePipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+        vae=vae.to(device).eval(),
+        text_encoder=None,
+        tokenizer=None,
+        transformer=klein.transformer(device, dtype, **changes),
+        **{k: pulse[k] for k in ("geometry", "appearance_size", "noise_scale")},
+    )
+
+
+def matrix_rate(device, dtype, side):
+    """FLOP/s of a square matrix product: what the device reaches at its best."""
+    import torch
+
+    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    return 2 * side**3 / seconds_of(lambda: a @ b, device, 10)
+
+
+def klein_figures(narrow, repeat):
+    """dict of times (s), memory (GiB) and rates of the 4B architecture."""
+    import numpy as np
+    import torch
+
+    from clip_encoder import encode_windows
+    from rppg.klein import LORA_BATCHES
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu" and not narrow:
+        raise ClipError("klein needs a GPU (or --narrow, to see that it runs)")
+    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    pipe = klein_pipeline(narrow, device, dtype)
+    prompt = torch.randn(1, 32, pipe.transformer.config.joint_attention_dim)
+    prompt = prompt.to(device, dtype)
+    clip = np.random.default_rng(0).integers(0, 255, (240, 128, 128, 3), np.uint8)
+    size = tuple(pipe.config.appearance_size)
+    window = next(encode_windows(clip, pipe.geometry, fps=30, appearance_size=size))
+    pipe.set_progress_bar_config(disable=True)
+    pipe._interrupt = False
+    rate = matrix_rate(device, dtype, 512 if narrow else 8192)
+    figures = {"device": torch.cuda.get_device_name() if device == "cuda" else "CPU"}
+    figures |= {"matrix_flops_per_s": rate, "windows": {}}
+    with torch.no_grad():
+        for batch in (1, 4) if narrow else (1, 4, 16):
+            figures["windows"][str(batch)] = drawing_figures(
+                pipe, prompt, [window] * batch, rate, device, repeat
+            )
+    if device == "cuda":
+        figures |= text_encoder_and_offload(pipe, clip, prompt)
+        pipe = klein_pipeline(narrow, device, dtype)
+    figures["training"] = [
+        training_figures(pipe, prompt, batch, rate, device, repeat)
+        for batch in (LORA_BATCHES[:1] if narrow else LORA_BATCHES)
+    ]
+    return figures
+
+
+def drawing_figures(pipe, prompt, windows, rate, device, repeat):
+    """Times of drawing windows at once, windows a second and peak memory."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    batch = len(windows)
+    motion, references = pipe.encode_pictures(windows, batch)
+
+    def draw(steps):
+        start = pipe.prepare_latents(motion, 1)
+        return pipe.denoise(start, references, prompt, steps, batch)
+
+    def decode(latents):
+        return list(pipe.decode_sheets(latents, batch))
+
+    with FlopCounterMode(display=False) as counter:
+        latents = draw(1)
+    flops = counter.get_total_flops()
+    parts = {
+        "encode": seconds_of(lambda: pipe.encode_pictures(windows, batch), device, repeat),
+        "transformer_1_step": seconds_of(lambda: draw(1), device, repeat),
+        "transformer_4_steps": seconds_of(lambda: draw(4), device, repeat),
+        "decode": seconds_of(lambda: decode(latents), device, repeat),
+    }
+    whole = sum(parts[name] for name in ("encode", "transformer_1_step", "decode"))
+    return parts | {
+        "transformer_flops_a_step": flops,
+        "share_of_matrix_rate_4_steps": 4 * flops / parts["transformer_4_steps"] / rate,
+        "windows_per_s_1_step": batch / whole,
+        "peak_gib": peak_gib(lambda: decode(draw(1)), device),
+    }
+
+
+def text_encoder_and_offload(pipe, clip, prompt):
+    """Peak GiB with the 8 GB text encoder on the GPU, and with everything offloaded in turn."""
+    import torch
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    config = Qwen3Config(
+        hidden_size=2560, num_hidden_layers=36, num_attention_heads=32, num_key_value_heads=8,
+        intermediate_size=9728, head_dim=128, tie_word_embeddings=True,
+    )  # fmt: skip
+    with torch.device("cuda"):
+        pipe.text_encoder = Qwen3ForCausalLM(config).to(torch.bfloat16)
+
+    def call():
+        pipe(clip, fps=30, crop=(0, 0, 128, 128), prompt_embeds=prompt)
+
+    together = peak_gib(call, "cuda")
+    pipe.enable_model_cpu_offload()
+    return {"peak_gib_with_text_encoder": together, "peak_gib_cpu_offload": peak_gib(call, "cuda")}
+
+
+def training_figures(pipe, prompt, batch, rate, device, repeat):
+    """Samples a second, peak GiB and share of the matrix rate of a step of the LoRA's training."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from pipeline_pulse import APPEARANCE_T, decode_tokens, predict_clean, token_ids, token_size
+    from scripts.train_adapter import PHASOR_SHARE
+
+    config = json.loads((ROOT / "adapter_config.json").read_text())
+    model = pipe.transformer
+    if not hasattr(model, "peft_config"):
+        lora = LoraConfig(
+            r=config["r"], lora_alpha=config["lora_alpha"], target_modules=config["target_modules"]
+        )
+        model.enable_gradient_checkpointing()
+        pipe.trained = get_peft_model(model, lora).to(device)
+    model, vae = pipe.trained, pipe.vae.requires_grad_(False)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
+    token = token_size(vae)
+    width, height = pipe.geometry.size
+    sides = [(height // token, width // token)]
+    sides.append(tuple(side // token for side in pipe.config.appearance_size))
+    ids = torch.cat([token_ids(*sides[0], 0), token_ids(*sides[1], APPEARANCE_T)]).to(device)
+    channels = 4 * vae.config.latent_channels
+    motion, look = (torch.randn(batch, h * w, channels, device=device) for h, w in sides)
+    drawn = max(1, round(PHASOR_SHARE * batch))
+
+    def step():
+        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+            clean = predict_clean(model, motion, look, prompt.float(), ids)
+            images = decode_tokens(vae, clean[:drawn], height, width)
+        loss = clean.float().square().mean() + images.float().square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    with FlopCounterMode(display=False) as counter:
+        step()
+    seconds = seconds_of(step, device, repeat)
+    return {
+        "batch": batch,
+        "samples_per_s": batch / seconds,
+        "share_of_matrix_rate": counter.get_total_flops() / seconds / rate,
+        "peak_gib": peak_gib(step, device),
+    }
+
+
+def klein_main(args, words):
+    figures = klein_figures(args.narrow, args.repeat)
+    result = provenance(seed=0) | {"command": shlex.join(["benchmark.py", *map(shown, words)])}
+    args.out.mkdir(parents=True, exist_ok=True)
+    path = args.out / f"benchmark-klein{'-narrow' if args.narrow else ''}.json"
+    path.write_text(json.dumps(result | figures, indent=1) + "\n")
+    print(json.dumps(figures, indent=1))
+    print(f"written to {path}")
+
+
 def main(argv=None):
     args = arguments(argv)
+    if args.what == "klein":
+        try:
+            klein_main(args, sys.argv[1:] if argv is None else argv)
+        except ClipError as error:
+            print(f"benchmark: {error}", file=sys.stderr)
+            return 2
+        return 0
     try:
         import torch
 
