@@ -213,7 +213,8 @@ def save_network(path, name, network, **header):
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_suffix(".new")
     metadata = {"network": json.dumps({"name": name} | header)}
-    save_file(network.state_dict(), new, metadata=metadata)
+    weights = {name: weight.contiguous() for name, weight in network.state_dict().items()}
+    save_file(weights, new, metadata=metadata)
     new.replace(path)
 
 

@@ -182,7 +182,7 @@ def klein_figures(narrow, repeat):
     figures = {"device": torch.cuda.get_device_name() if device == "cuda" else "CPU"}
     figures |= {"matrix_flops_per_s": rate, "windows": {}}
     with torch.no_grad():
-        for batch in (1, 4) if narrow else (1, 4, 16):
+        for batch in (1, 2) if narrow else (1, 4, 16):
             figures["windows"][str(batch)] = drawing_figures(
                 pipe, prompt, [window] * batch, rate, device, repeat
             )

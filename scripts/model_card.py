@@ -168,12 +168,17 @@ def training():
     """What the miniature is and how its training ended."""
     rows = [json.loads(x) for x in (ROOT / "results/train-adapter.jsonl").read_text().splitlines()]
     last = [row["validation"] for row in rows if "validation" in row][-1]
-    clips = max(row["clips"] for row in rows if "clips" in row)
+    clips, stage = 0, 0
+    for row in rows:
+        if row.get("settings", {}).get("start"):  # began with the weights of the run before
+            clips, stage = clips + stage, 0
+        stage = max(stage, row.get("clips", 0))
+    clips += stage
     base = [json.loads(x) for x in (ROOT / "results/train-base.jsonl").read_text().splitlines()]
     psnr = [row["psnr_db"] for row in base if "psnr_db" in row][-1]
     return (
-        f"The adapter saw {clips:,} clips, repetitions counted; on {last['clips']} simulated "
-        f"webcam clips of validation subjects (one look, nothing withheld) it ends at "
+        f"The adapter saw {clips:,} clips, repetitions counted, in several runs; on "
+        f"{last['clips']} simulated webcam clips of validation subjects (one look, nothing withheld) it ends at "
         f"MAE {last['mae_bpm']:.2f} bpm, median "
         f"{last['median_bpm']:.2f}, {last['within_3_bpm']:.1%} within 3 bpm; its confidence tells "
         f"clips with a pulse from clips without with an AUC of "

@@ -29,7 +29,7 @@ from rppg.networks import (  # noqa: E402
     predicted_bvp,
     save_network,
 )
-from rppg.training import Log, load_checkpoint, save_checkpoint  # noqa: E402
+from rppg.training import Log, fast_on, load_checkpoint, save_checkpoint  # noqa: E402
 from scripts.evaluate import dealt_to  # noqa: E402
 
 REPORT_EVERY, SAVE_EVERY = 50, 200
@@ -140,7 +140,7 @@ def train(args):
         recordings = dealt_to(recordings, args.splits, "train")
     data = examples(recordings, args.cache)
     torch.manual_seed(args.seed)
-    network = NETWORKS[args.network]()
+    network = NETWORKS[args.network]().to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(network.parameters(), lr=args.lr, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.lr, args.steps)
     state = {"network": network, "optimizer": optimizer, "schedule": schedule}
@@ -154,7 +154,9 @@ def train(args):
         rng = np.random.default_rng([args.seed, step])
         torch.manual_seed(args.seed * 1_000_003 + step)
         motion, appearance, target = batch_of(data, args.batch, rng)
-        loss = masked_loss(network(motion, appearance), target)
+        with fast_on("cpu"):
+            predicted = network(motion, appearance)
+        loss = masked_loss(predicted.float(), target)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
