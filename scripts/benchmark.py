@@ -30,7 +30,7 @@ def arguments(argv):
     parser.add_argument(
         "--narrow",
         action="store_true",
-        help="klein: full depth, hardly any width, on any device; to see that it runs",
+        help="klein: full depth, hardly any width, a small sheet: runs anywhere, measures nothing",
     )
     parser.add_argument("--clip", type=Path, help="default: 10 s of 640x480 rendered into out/")
     parser.add_argument("--repeat", type=int, default=3, help="times that everything is run")
@@ -138,6 +138,8 @@ def klein_pipeline(narrow, device, dtype):
     if narrow:
         vae = AutoencoderKLFlux2.from_pretrained(ROOT / "tiny" / "vae", dtype=dtype)
         changes = klein.NARROW | {"in_channels": 4 * vae.config.latent_channels}
+        pulse["geometry"] = {"bands": 4, "samples": 96, "rows": 4, "size": [768, 32]}
+        pulse["appearance_size"] = [64, 64]
     else:
         vae, changes = klein.vae(device, dtype), {}
     return PulsePipeline(

@@ -178,8 +178,8 @@ def training():
     psnr = [row["psnr_db"] for row in base if "psnr_db" in row][-1]
     return (
         f"The adapter saw {clips:,} clips, repetitions counted, in several runs; on "
-        f"{last['clips']} simulated webcam clips of validation subjects (one look, nothing withheld) it ends at "
-        f"MAE {last['mae_bpm']:.2f} bpm, median "
+        f"{last['clips']} simulated webcam clips of validation subjects (one look, nothing "
+        f"withheld) it ends at MAE {last['mae_bpm']:.2f} bpm, median "
         f"{last['median_bpm']:.2f}, {last['within_3_bpm']:.1%} within 3 bpm; its confidence tells "
         f"clips with a pulse from clips without with an AUC of "
         f"{last['auc_pulse_against_none']:.3f}. The base draws fresh picture tasks in one step at "

@@ -16,7 +16,7 @@ def test_a_changed_figure_is_found(monkeypatch):
 
 
 def test_a_lost_block_is_named():
-    with pytest.raises(ValueError, match="README.md has no block <!-- synthetic-test -->"):
+    with pytest.raises(ValueError, match="README.md has no block <!-- contact-sheet -->"):
         model_card.filled("# no blocks")
 
 
