@@ -23,7 +23,7 @@ from scripts.evaluate import load_pipeline  # noqa: E402
 
 
 def set_min_confidence(path, threshold):
-    """Rewrites the header of an adapter file, weights untouched."""
+    """Rewrites the header of an adapter file and the settings beside it, weights untouched."""
     with safe_open(path, framework="pt") as file:
         header = file.metadata()
     config = json.loads(header["pulse_config"]) | {"min_confidence": threshold}
@@ -31,6 +31,11 @@ def set_min_confidence(path, threshold):
     new = path.with_suffix(".new")
     save_file(load_file(path), new, metadata=header)
     new.replace(path)
+    settings = path.with_name("adapter_config.json")
+    written = json.loads(settings.read_text())
+    if written.get("auto_mapping"):
+        written["auto_mapping"]["pulse_config"] = config
+        settings.write_text(json.dumps(written, indent=2, sort_keys=True) + "\n")
 
 
 def main(argv=None):

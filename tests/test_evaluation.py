@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +11,14 @@ from types import SimpleNamespace
 import av
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file
 
 from clip_encoder import ClipError
 from rppg import evaluation
-from scripts import evaluate
+from scripts import calibrate, evaluate
 
 FPS, SECONDS, SIZE = 20, 8, 64
 
@@ -248,3 +252,25 @@ def test_script_refuses_in_one_line(command, said, out, capsys):
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
     assert not out.exists()
+
+
+def test_calibration_sets_the_confidence_that_clips_without_a_pulse_stay_below(tmp_path):
+    null = tmp_path / "null"
+    for number in range(2):
+        write_recording(null, number, 0.0)
+    adapter = tmp_path / "adapter"
+    shutil.copytree(evaluate.ROOT / "tiny" / "adapter", adapter)
+    before = load_file(adapter / "adapter_model.safetensors")
+    out = tmp_path / "calibration.json"
+    command = ["--null", str(null), "--adapter", str(adapter), "--out", str(out), "--share", "0.5"]
+    calibrate.main(command)
+    result = json.loads(out.read_text())
+    low, high = result["confidences"]
+    assert low < high and result["min_confidence"] == pytest.approx((low + high) / 2, abs=1e-4)
+    with safe_open(adapter / "adapter_model.safetensors", framework="pt") as file:
+        header = json.loads(file.metadata()["pulse_config"])
+    settings = json.loads((adapter / "adapter_config.json").read_text())
+    assert header["min_confidence"] == result["min_confidence"]
+    assert settings["auto_mapping"]["pulse_config"] == header
+    after = load_file(adapter / "adapter_model.safetensors")
+    assert all(torch.equal(after[name], before[name]) for name in before)
