@@ -13,13 +13,14 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
+from accelerate.utils import gather_object  # noqa: E402
 from safetensors import safe_open  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 from rppg.evaluation import synthetic_recordings  # noqa: E402
 from rppg.training import provenance  # noqa: E402
-from scripts.evaluate import load_pipeline  # noqa: E402
+from scripts.evaluate import load_pipeline, processes  # noqa: E402
 
 
 def set_min_confidence(path, threshold):
@@ -48,7 +49,11 @@ def main(argv=None):
     args = parser.parse_args(argv)
     pipe = load_pipeline(args.model, str(args.adapter))
     clips = synthetic_recordings(args.null)
-    confidences = [pipe(str(clip.path)).confidence for clip in tqdm(clips, "clips without a pulse")]
+    state = processes()  # torchrun and accelerate launch share the clips out
+    mine = tqdm(clips[state.process_index :: state.num_processes], "clips without a pulse")
+    confidences = gather_object([pipe(str(clip.path)).confidence for clip in mine])
+    if not state.is_main_process:
+        return
     threshold = round(float(np.quantile(confidences, args.share)), 4)
     set_min_confidence(args.adapter / "adapter_model.safetensors", threshold)
     result = provenance(seed=None) | {
