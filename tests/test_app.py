@@ -142,10 +142,11 @@ def test_the_webcam_counts_down_stops_by_itself_and_is_measured(page):
     page.wait_for_selector("#clip button:has-text('Stop')", state="detached")
     page.wait_for_selector("#clip video[src]")
     page.click("#measure")
-    # Chromium's test picture has no pulse; a busy machine films too few of it to look for one.
-    refused = "No pulse found", "at least 7 are needed to see a pulse"
+    # Chromium's test picture turns about once a second, and a busy machine films little of it:
+    # what matters here is that the recording reaches the pipeline and something is said of it.
+    words = ["No pulse found", "beats per minute", "at least 7 are needed to see a pulse"]
     script = "words => words.some(word => document.body.innerText.includes(word))"
-    page.wait_for_function(script, arg=list(refused))
+    page.wait_for_function(script, arg=words, timeout=2 * PATIENCE)
 
 
 @pytest.mark.parametrize("width", [390, 1280])
