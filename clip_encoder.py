@@ -854,36 +854,53 @@ def phasors_at(field, start, end, time):
     return length * np.exp(1j * (np.angle(first) + (at - before) * turn))
 
 
-def write_overlay_video(path, clip, windows, field, *, fps=None, timestamps=None):
-    """Write the clip with the pulse's colours over it, at the clip's own picture times.
+def overlays(clip, windows, field, *, fps=None, timestamps=None, apart=0.0):
+    """(time in s, overlay [H, W, 3] uint8) of the clip's pictures with the pulse's colours on them.
 
     Each picture takes the field of the window whose middle is nearest.
 
     Args:
-        path: the H.264 file to write.
         clip, fps, timestamps: see :func:`read_frames`; a clip that can be read again.
         windows: one mapping a window with start, end (s) and crop.
         field: [windows, samples, rows, bands] complex.
+        apart: s from one picture to the next; 0: every picture.
 
     Raises:
         ClipError: as :func:`read_frames`.
     """
     middles = np.array([(window["start"] + window["end"]) / 2 for window in windows])
+    due = 0.0
+    for time, picture in read_frames(clip, fps, timestamps):
+        if time < due - 1e-6:
+            continue
+        due += apart
+        nearest = int(np.abs(middles - time).argmin())
+        window = windows[nearest]
+        phasors = phasors_at(field[nearest], window["start"], window["end"], time)
+        yield time, np.uint8(pulse_overlay(picture, phasors, window["crop"])[1] * 255 + 0.5)
+
+
+def write_overlay_video(path, clip, windows, field, *, fps=None, timestamps=None):
+    """Write the clip with the pulse's colours over it, at the clip's own picture times.
+
+    Args:
+        path: the H.264 file to write.
+        clip, windows, field, fps, timestamps: see :func:`overlays`.
+
+    Raises:
+        ClipError: as :func:`read_frames`.
+    """
     tick = Fraction(1, 90000)
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=90000)
         stream.pix_fmt, stream.options = "yuv420p", {"crf": "18", "preset": "veryfast"}
         stream.codec_context.time_base = tick
-        for time, picture in read_frames(clip, fps, timestamps):
-            nearest = int(np.abs(middles - time).argmin())
-            window = windows[nearest]
-            phasors = phasors_at(field[nearest], window["start"], window["end"], time)
-            _, overlay = pulse_overlay(picture, phasors, window["crop"])
+        for time, overlay in overlays(clip, windows, field, fps=fps, timestamps=timestamps):
             # Chroma is stored for 2 x 2 pixels: odd sides lose their last line.
             even = overlay[: len(overlay) // 2 * 2, : overlay.shape[1] // 2 * 2]
             if not stream.codec_context.is_open:
                 stream.width, stream.height = even.shape[1], even.shape[0]
-            frame = av.VideoFrame.from_ndarray(np.uint8(even * 255 + 0.5), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
             frame.pts, frame.time_base = round(time / tick), tick
             container.mux(stream.encode(frame))
         container.mux(stream.encode())

@@ -933,12 +933,10 @@ class PulsePipeline(Flux2KleinPipeline):
             callback_on_step_end=None,
             callback_on_step_end_tensor_inputs=(),
         )
-        grid, samples = SEARCH_GRID, self.geometry.samples
-        layout = SheetGeometry(bands=grid, samples=samples, rows=grid, size=(grid * samples, grid))
-        encode = partial(encode_windows, clip, layout, fps=fps, timestamps=timestamps, crop=crop)
+        encode = partial(encode_windows, clip, fps=fps, timestamps=timestamps, crop=crop)
         box, searched = None, -np.inf
         self._interrupt = False
-        for fine in encode(window=window, stride=stride, appearance_size=(grid, grid)):
+        for fine in self._fine_windows(partial(encode, window=window, stride=stride)):
             if self.interrupt:
                 return
             best = look([self._part(fine, (0, 0, 1, 1))])
@@ -991,13 +989,17 @@ class PulsePipeline(Flux2KleinPipeline):
             (windows of the pipeline's geometry, the first of them divided into SEARCH_GRID x
             SEARCH_GRID cells for :meth:`find_pulse`).
         """
-        grid, samples = SEARCH_GRID, self.geometry.samples
-        layout = SheetGeometry(bands=grid, samples=samples, rows=grid, size=(grid * samples, grid))
         windows, first = [], None
-        for fine in encode(layout, appearance_size=(grid, grid)):
+        for fine in self._fine_windows(encode):
             windows.append(self._part(fine, (0, 0, 1, 1)))
             first = first or fine
         return windows, first
+
+    def _fine_windows(self, encode):
+        """Windows divided into SEARCH_GRID x SEARCH_GRID cells, of which parts can be cut."""
+        grid, samples = SEARCH_GRID, self.geometry.samples
+        layout = SheetGeometry(bands=grid, samples=samples, rows=grid, size=(grid * samples, grid))
+        return encode(geometry=layout, appearance_size=(grid, grid))
 
     def _part(self, fine, box):
         """A window of the pipeline's geometry from a fine one; box in fractions of the picture."""

@@ -338,10 +338,11 @@ def summary(rows, null_rows=(), seed=0):
 
     Returns:
         dict method -> dict: ``forced`` (metrics.rate_figures of every recording's best guess, with
-        ``mae_interval``, 95 % over subjects), ``answered`` (the same of the answers alone; its
-        ``within`` counts an abstention as a miss), ``mae_at_coverage`` (of the surest quarter,
-        half, ... of all guesses), ``snr`` and ``macc`` means, ``toolbox_mae``
-        and ``toolbox_peak_mae`` (rPPG-Toolbox's coarse estimates on both sides),
+        ``interval``, 95 % over subjects of each of INTERVALS), ``answered`` (the same of the
+        answers alone; its ``within`` counts an abstention as a miss, its interval does not),
+        ``mae_at_coverage`` (of the surest quarter, half, ... of all guesses), ``snr``, ``macc`` and
+        ``toolbox_snr`` means with ``_se`` and ``_interval``, ``toolbox_mae`` and
+        ``toolbox_peak_mae`` (rPPG-Toolbox's coarse estimates on both sides),
         ``null`` = {``n``, ``abstained`` 0...1} where there are null rows, ``strata`` = the same by
         stratum (:func:`by_stratum`).
     """
@@ -370,9 +371,9 @@ def by_stratum(rows, seed=0):
         seed: of the bootstrap over subjects.
 
     Returns:
-        dict stratum -> level -> dict of ``n``, ``subjects``, ``mae`` with ``mae_interval`` (95 %
-        over subjects), ``within``, ``answered`` 0...1 and ``mae_of_answers``. Numbers of many
-        values, as bit rates, are split at their quartiles. A stratum of one level is left out.
+        dict stratum -> level -> what :func:`summary` tells of all rows, and ``subjects``. Numbers
+        of many values, as bit rates, are split at their quartiles. A stratum of one level is left
+        out.
     """
     figures = {}
     for name in sorted({name for row in rows for name in row["strata"]}):
@@ -383,25 +384,8 @@ def by_stratum(rows, seed=0):
         figures[name] = {}
         for level in sorted(set(levels)):
             some = [row for row, its in zip(known, levels, strict=True) if its == level]
-            bpm, reference = (
-                np.array([row[k] for row in some], float) for k in ("bpm", "reference")
-            )
-            answered = np.array([row["answered"] for row in some])
-            error, found = np.abs(bpm - reference), np.isfinite(bpm)
-            subjects = np.array([row["subject"] for row in some])
-            figures[name][level] = {
-                "n": len(some),
-                "subjects": len(set(subjects.tolist())),
-                "mae": float(error[found].mean()) if found.any() else np.nan,
-                "mae_interval": (
-                    metrics.bootstrap_interval(np.mean, subjects[found], error[found], seed=seed)
-                    if found.any()
-                    else (np.nan, np.nan)
-                ),
-                "within": float((error <= 3).mean()),
-                "answered": float(answered.mean()),
-                "mae_of_answers": float(error[answered].mean()) if answered.any() else np.nan,
-            }
+            subjects = len({row["subject"] for row in some})
+            figures[name][level] = _accuracy(some, seed) | {"subjects": subjects}
     return figures
 
 
@@ -434,19 +418,48 @@ def _accuracy(rows, seed):
     for name, guesses in (("forced", bpm), ("answered", answers)):
         figures[name] = metrics.rate_figures(guesses, reference)
         known = np.isfinite(guesses)
-        if known.any():
-            error = np.abs(guesses - reference)[known]
-            interval = metrics.bootstrap_interval(np.mean, subjects[known], error, seed=seed)
-            figures[name]["mae_interval"] = interval
+        figures[name]["interval"] = _intervals(
+            guesses[known], reference[known], subjects[known], seed
+        )
     traced = [row for row in rows if "snr" in row]
     if traced:
-        figures |= {
-            k: float(np.mean([row[k] for row in traced])) for k in ("snr", "macc", "toolbox_snr")
-        }
+        whose = [row["subject"] for row in traced]
+        for name in ("snr", "macc", "toolbox_snr"):
+            values = np.array([row[name] for row in traced])
+            figures[name] = float(values.mean())
+            figures[f"{name}_se"] = float(values.std() / np.sqrt(len(values)))
+            interval = metrics.bootstrap_interval(np.mean, whose, values, draws=DRAWS, seed=seed)
+            figures[f"{name}_interval"] = interval
         for name in ("toolbox", "toolbox_peak"):
             off = [abs(np.subtract(*row[f"{name}_bpm"])) for row in traced]
             figures[f"{name}_mae"] = float(np.nanmean(off))
     return figures
+
+
+DRAWS = 500
+"""Resamplings of every bootstrap over subjects."""
+
+INTERVALS = ("mae", "rmse", "mape", "pearson", "within")
+
+
+def _intervals(bpm, reference, subjects, seed):
+    """dict of the 95 % intervals of INTERVALS over subjects; NaN where nothing is known."""
+
+    def figures(bpm, reference):
+        error = np.abs(bpm - reference)
+        flat = len(bpm) < 3 or np.ptp(bpm) == 0 or np.ptp(reference) == 0
+        pearson = np.nan if flat else np.corrcoef(bpm, reference)[0, 1]
+        mape = 100 * np.mean(error / reference)
+        return error.mean(), np.sqrt(np.mean(error**2)), mape, pearson, np.mean(error <= 3)
+
+    if not len(bpm):
+        return dict.fromkeys(INTERVALS, (np.nan, np.nan))
+    with warnings.catch_warnings():  # of two recordings r is never known
+        warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
+        found = metrics.bootstrap_interval(
+            figures, subjects, bpm, reference, draws=DRAWS, seed=seed
+        )
+    return dict(zip(INTERVALS, found, strict=True))
 
 
 def table(figures):

@@ -155,7 +155,7 @@ def bootstrap_interval(statistic, subjects, *columns, draws=1000, seed=0, level=
     Recordings of one subject are not independent; a subject drawn brings all of his or hers.
 
     Args:
-        statistic: function of the columns, each resampled alike, that returns a number.
+        statistic: function of the columns, each resampled alike, that returns one or more numbers.
         subjects: [recordings] labels.
         columns: arrays [recordings].
         draws: resamplings.
@@ -163,7 +163,7 @@ def bootstrap_interval(statistic, subjects, *columns, draws=1000, seed=0, level=
         level: share of the resampled statistics inside the interval.
 
     Returns:
-        (low, high).
+        (low, high); of several numbers [(low, high), ...].
     """
     names, index = np.unique(np.asarray(subjects), return_inverse=True)
     members = [np.flatnonzero(index == k) for k in range(len(names))]
@@ -173,8 +173,10 @@ def bootstrap_interval(statistic, subjects, *columns, draws=1000, seed=0, level=
     for _ in range(draws):
         rows = np.concatenate([members[k] for k in rng.integers(0, len(names), len(names))])
         values.append(statistic(*(column[rows] for column in columns)))
-    low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    values = np.asarray(values, float)
+    ends = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    pairs = [(float(low), float(high)) for low, high in ends.reshape(2, -1).T]
+    return pairs if values.ndim > 1 else pairs[0]
 
 
 def bland_altman(estimates, references):

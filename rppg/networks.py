@@ -74,8 +74,8 @@ def network_input(frames):
     """(motion, appearance) [samples - 1, 3, SIDE, SIDE] of frames.
 
     Motion: normalised differences (c(t + 1) - c(t)) / (c(t + 1) + c(t)), clipped at three standard
-    deviations and divided by one (Chen and McDuff 2018, eq. 6 and section 3.1). Appearance:
-    frames less their mean, over their standard deviation.
+    deviations and divided by one (Chen and McDuff 2018). Appearance: frames less their mean, over
+    their standard deviation.
 
     Args:
         frames: [samples, SIDE, SIDE, 3], > 0.
@@ -101,7 +101,8 @@ def network_target(bvp, bvp_times, times):
 def masked_loss(predicted, target):
     """Mean squared error where there is a label; both papers' loss."""
     known = torch.isfinite(target)
-    return F.mse_loss(predicted[known], target[known])
+    error = torch.where(known, predicted - target.nan_to_num(), 0)
+    return error.square().sum() / known.sum().clamp_min(1)
 
 
 class _Attention(nn.Module):
@@ -117,7 +118,7 @@ class _Attention(nn.Module):
 
 
 class _Attended(nn.Module):
-    """The two branches that both networks share, up to the flattened motion features.
+    """What both networks share: two branches and the dense layers on the flattened motion features.
 
     Four 3 x 3 convolutions with tanh (32, 32, 64, 64 maps), the second and fourth unpadded, after
     each pair the appearance's mask, 2 x 2 mean pooling and dropout.
@@ -130,7 +131,10 @@ class _Attended(nn.Module):
             convolutions = [nn.Conv2d(*m, 3, padding=1 - n % 2) for n, m in enumerate(maps)]
             setattr(self, branch, nn.ModuleList(convolutions))
         self.attention = nn.ModuleList([_Attention(32), _Attention(64)])
-        self.features = 64 * ((((SIDE - 2) // 2) - 2) // 2) ** 2
+        features = 64 * ((((SIDE - 2) // 2) - 2) // 2) ** 2
+        self.head = nn.Sequential(
+            nn.Linear(features, 128), nn.Tanh(), nn.Dropout(0.5), nn.Linear(128, 1)
+        )
 
     def between(self, motion):
         """What happens to motion features before every convolution: nothing."""
@@ -146,32 +150,25 @@ class _Attended(nn.Module):
             appearance = F.dropout(F.avg_pool2d(appearance, 2), 0.25, self.training)
         return found
 
-    def flattened(self, motion, masks):
+    def read(self, motion, masks):
+        """Derivative of the BVP [n] of motion [n, 3, SIDE, SIDE] under masks."""
         for pair, mask in enumerate(masks):
             for convolution in self.motion[2 * pair : 2 * pair + 2]:
                 motion = torch.tanh(convolution(self.between(motion)))
             motion = F.dropout(F.avg_pool2d(motion * mask, 2), 0.25, self.training)
-        return motion.flatten(1)
-
-
-def _head(features):
-    return nn.Sequential(nn.Linear(features, 128), nn.Tanh(), nn.Dropout(0.5), nn.Linear(128, 1))
+        return self.head(motion.flatten(1)).squeeze(1)
 
 
 class DeepPhys(_Attended):
     """Convolutional attention network; every pair of frames by itself.
 
     Chen and McDuff, "DeepPhys: video-based physiological measurement using convolutional attention
-    networks", ECCV 2018 (arXiv 1805.07888), figure 2.
+    networks", ECCV 2018 (arXiv 1805.07888).
     """
-
-    def __init__(self):
-        super().__init__()
-        self.head = _head(self.features)
 
     def forward(self, motion, appearance):
         """Derivative of the BVP [n] of motion and appearance [n, 3, SIDE, SIDE]."""
-        return self.head(self.flattened(motion, self.masks(appearance))).squeeze(1)
+        return self.read(motion, self.masks(appearance))
 
 
 class MTTSCAN(_Attended):
@@ -181,12 +178,9 @@ class MTTSCAN(_Attended):
     contactless vitals measurement", NeurIPS 2020 (arXiv 2006.03790). Before each motion
     convolution a third of the maps moves a frame back and a third a frame forth within chunks of
     :data:`CHUNK`; the mask is that of the chunk's mean appearance. The paper's second head, for
-    respiration, is not built: no data set here has a label for it.
+    respiration, is not built, as no data set here has a label for it: what is left its authors
+    call TS-CAN.
     """
-
-    def __init__(self):
-        super().__init__()
-        self.head = _head(self.features)
 
     def between(self, motion):
         chunks = motion.unflatten(0, (-1, CHUNK))
@@ -201,7 +195,7 @@ class MTTSCAN(_Attended):
         """Derivative of the BVP [n] of motion and appearance [n, 3, SIDE, SIDE], n = k CHUNK."""
         masks = self.masks(appearance.unflatten(0, (-1, CHUNK)).mean(1))
         masks = [mask.repeat_interleave(CHUNK, 0) for mask in masks]
-        return self.head(self.flattened(motion, masks)).squeeze(1)
+        return self.read(motion, masks)
 
 
 NETWORKS = {"deepphys": DeepPhys, "mttscan": MTTSCAN}

@@ -10,7 +10,7 @@ from PIL import Image
 from scipy.interpolate import CubicSpline
 
 from bijection import AMPLITUDE_SCALE, encode, inverse_power_transform, power_transform
-from clip_encoder import phasors_at, pulse_overlay, read_frames
+from clip_encoder import overlays, phasors_at, pulse_overlay
 from heart_rate import BAND, beat_times, pulse_from_field, spectrum
 from rppg.metrics import bland_altman, coverage_against_error
 
@@ -148,17 +148,9 @@ def save_overlay_gif(path, clip, windows, field, fps=None, width=320, rate=10.0)
         windows, field: of a PulseOutput.
         width: px.
     """
-    middles = np.array([(window["start"] + window["end"]) / 2 for window in windows])
-    pages, due = [], 0.0
-    for time, picture in read_frames(clip, fps):
-        if time < due - 1e-6:
-            continue
-        due += 1 / rate
-        nearest = int(np.abs(middles - time).argmin())
-        window = windows[nearest]
-        phasors = phasors_at(field[nearest], window["start"], window["end"], time)
-        _, overlay = pulse_overlay(picture, phasors, window["crop"])
-        page = Image.fromarray(np.uint8(overlay * 255 + 0.5))
+    pages = []
+    for _, overlay in overlays(clip, windows, field, fps=fps, apart=1 / rate):
+        page = Image.fromarray(overlay)
         page = page.resize((width, round(width * page.height / page.width)), Image.Resampling.BOX)
         pages.append(page.quantize(96, dither=Image.Dither.NONE))
     pages[0].save(
@@ -312,7 +304,8 @@ def _points(axes, x, y, answered):
 
 
 def _draw_scatter(axes, method, bpm, reference, answered):
-    limits = (min(bpm.min(), reference.min()) - 5, max(bpm.max(), reference.max()) + 5)
+    shown = np.concatenate([bpm, reference, [60, 100]])  # there may be no estimate at all
+    limits = (shown.min() - 5, shown.max() + 5)
     axes.plot(limits, limits, color="0.8", linewidth=1)
     _points(axes, reference, bpm, answered)
     axes.set(xlim=limits, ylim=limits, xlabel="reference (bpm)", ylabel="estimate (bpm)")
@@ -346,20 +339,19 @@ def _draw_strata(axes, methods, figures):
     names = [(stratum, level) for stratum in strata for level in strata[stratum]]
     places = np.arange(len(names))[::-1]
     for number, method in enumerate(methods):
-        cells = [figures[method]["strata"][stratum][level] for stratum, level in names]
+        cells = [figures[method]["strata"][stratum][level]["forced"] for stratum, level in names]
+        mae = np.array([cell["mae"] for cell in cells])
+        intervals = np.array([cell["interval"]["mae"] for cell in cells])
         axes.errorbar(
-            [cell["mae"] for cell in cells],
+            mae,
             places + 0.6 * (0.5 - (number + 0.5) / len(methods)),
-            xerr=np.abs(
-                np.array([cell["mae_interval"] for cell in cells]).T
-                - [cell["mae"] for cell in cells]
-            ),
+            xerr=np.abs(intervals.T - mae),
             fmt="o",
             markersize=3,
             linewidth=1,
             label=method,
         )
-    counts = [strata[stratum][level]["n"] for stratum, level in names]
+    counts = [strata[stratum][level]["forced"]["n"] for stratum, level in names]
     labels = [f"{stratum} {level} ({n})" for (stratum, level), n in zip(names, counts, strict=True)]
     axes.set_yticks(places, labels, fontsize=7)
     axes.set(xlabel="MAE (bpm), every recording's best guess; 95 % over subjects", xlim=(0, None))

@@ -106,7 +106,7 @@ def test_rows_tell_the_guess_and_whether_it_was_given(folder, tmp_path):
     assert figures["answered"]["coverage"] == 0.5
     assert figures["mae_at_coverage"]["0.5"] == pytest.approx(48.5 / 2)
     assert figures["null"] == {"n": 4, "abstained": 0.5}
-    low, high = figures["forced"]["mae_interval"]
+    low, high = figures["forced"]["interval"]["mae"]
     assert low <= figures["forced"]["mae"] <= high
     assert "| pulse | 4 | 20.12 ± " in evaluation.table({"pulse": figures})
 
@@ -218,12 +218,15 @@ def test_figures_by_stratum():
     rows = [row(str(n), 70.0 + n, "dim" if n > 7 else "bright", 1e5 * n) for n in range(12)]
     strata = evaluation.by_stratum(rows)
     assert sorted(strata) == ["bit_rate", "light"]  # one codec only: nothing to tell apart
-    assert strata["light"]["bright"]["n"] == 8 and strata["light"]["bright"]["mae"] == 3.5
-    assert strata["light"]["dim"]["within"] == 0 and strata["light"]["dim"]["answered"] == 0.5
-    assert strata["light"]["dim"]["mae_of_answers"] == 8.5
-    low, high = strata["light"]["dim"]["mae_interval"]
+    bright, dim = (strata["light"][level] for level in ("bright", "dim"))
+    assert bright["forced"]["n"] == 8 and bright["forced"]["mae"] == 3.5 and bright["subjects"] == 8
+    assert dim["forced"]["within"] == 0 and dim["answered"]["coverage"] == 0.5
+    assert dim["answered"]["mae"] == 8.5
+    low, high = dim["forced"]["interval"]["mae"]
     assert 8 <= low < 9.5 < high <= 11
-    assert [level["n"] for level in strata["bit_rate"].values()] == [3, 3, 3, 3]
+    low, high = bright["forced"]["interval"]["within"]
+    assert low < 0.5 < high and strata["light"]["dim"]["forced"]["interval"]["within"] == (0, 0)
+    assert [level["forced"]["n"] for level in strata["bit_rate"].values()] == [3, 3, 3, 3]
 
 
 def test_script_lists_videos_without_ground_truth(folder, out, cached, tmp_path, capsys):
