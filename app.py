@@ -1,11 +1,12 @@
 """A Gradio page: a face clip in, the pulse over the face and a heart rate out.
 
 python app.py serves it on this machine; a Space runs it as it is. A clip is deleted as soon as it
-has been measured, what was made from it after ten minutes or when the page is closed.
+has been measured, what was made from it ten minutes later.
 """
 
 import csv
 import json
+import shutil
 import sys
 import tempfile
 from functools import cache
@@ -64,9 +65,12 @@ def sentence(pulse):
 def measured(clip, progress=gr.Progress()):  # noqa: B008
     """All that the page shows of a clip (its path); the clip itself is deleted.
 
-    Returns:
-        (sentence, overlay video, page of plots, pulse sheets, files to download, None in place of
-        the clip).
+    Gradio copies what is yielded into its own cache, which it clears, before it asks for more;
+    then what was made is deleted here.
+
+    Yields:
+        once (sentence, overlay video, page of plots, pulse sheets, files to download, None in
+        place of the clip).
 
     Raises:
         gr.Error: with one line, if nothing can be measured.
@@ -78,6 +82,7 @@ def measured(clip, progress=gr.Progress()):  # noqa: B008
     if not clip:
         raise gr.Error("Upload or record a clip first.", print_exception=False)
     clip = Path(clip)
+    folder = Path(tempfile.mkdtemp())
     try:
         progress(0.05, "Reading the clip")
         refuse_long(clip, {})
@@ -86,7 +91,6 @@ def measured(clip, progress=gr.Progress()):  # noqa: B008
         progress(0.4, "Drawing the pulse")
         pulse = pipe(str(clip), output_sheet=True)
         progress(0.8, "Colouring the face")
-        folder = Path(tempfile.mkdtemp(dir=made_here()))
         names = ("overlay.mp4", "plots.png", "sheet.png", "pulse.csv", "pulse.json")
         film, page, sheet, table, figures = (folder / name for name in names)
         write_overlay_video(film, clip, pulse.windows, pulse.field)
@@ -98,21 +102,15 @@ def measured(clip, progress=gr.Progress()):  # noqa: B008
             rows = csv.writer(file)
             rows.writerow(["time_s", "bvp"])
             rows.writerows(zip(pulse.times, pulse.bvp, strict=True))
+        downloads = [str(path) for path in (table, page, figures)]
+        yield sentence(pulse), str(film), str(page), str(sheet), downloads, None
     except (ValueError, OSError) as error:
         words = str(error).replace(str(clip), "the clip").strip().splitlines()[0]
         raise gr.Error(words[0].upper() + words[1:] + ".", print_exception=False) from None
     finally:
+        shutil.rmtree(folder)
         if clip.resolve() != DEMO:
             clip.unlink(missing_ok=True)
-    downloads = [str(path) for path in (table, page, figures)]
-    return sentence(pulse), str(film), str(page), str(sheet), downloads, None
-
-
-def made_here():
-    """The folder of what the page makes, inside the one that Gradio serves and clears."""
-    folder = Path(tempfile.gettempdir()) / "pulse-plantain"
-    folder.mkdir(exist_ok=True)
-    return folder
 
 
 def page():
@@ -148,4 +146,4 @@ def page():
 
 
 if __name__ == "__main__":
-    page().queue(max_size=16).launch(allowed_paths=[str(made_here()), str(DEMO)])
+    page().queue(max_size=16).launch(allowed_paths=[str(DEMO)])

@@ -83,7 +83,6 @@ class EndpointHandler:
             kind, clip, clock = received(data["inputs"], Path(folder), parameters, self._is_sheet)
             if kind == "pulse sheet":
                 pulse = self.pipe.decode_sheet(clip, window=parameters["window"])
-                pulse.sheet = pulse.sheet if pulse.sheet is not None else [np.asarray(clip) / 255]
                 clip = None
             else:
                 pulse = self._measure(clip, clock, parameters)
@@ -171,15 +170,14 @@ def checked(parameters):
     }
     known = {name: default for name, (default, _, _) in rules.items()}
     for name, value in parameters.items():
-        if name == "prompt" and value is None:  # the widget's client always sends it
+        if value is None or name == "prompt":  # clients send one; the task has its own
             continue
         if name not in rules:
             raise ValueError(f"unknown parameter {name!r}; there are {', '.join(rules)}")
         _, test, words = rules[name]
-        if value is not None:
-            if isinstance(value, bool) or not test(value):
-                raise ValueError(f"{name} must be {words}, got {value!r}")
-            known[name] = value
+        if isinstance(value, bool) or not test(value):
+            raise ValueError(f"{name} must be {words}, got {value!r}")
+        known[name] = value
     return known
 
 

@@ -71,7 +71,7 @@ def check(folder, count, out):
     """Writes results/contact-sheet.json: rates of clips, and of their sheets."""
     from tqdm import tqdm
 
-    from rppg.evaluation import synthetic_recordings
+    from rppg.evaluation import strict, synthetic_recordings
     from rppg.training import provenance
     from scripts.evaluate import load_pipeline
 
@@ -99,8 +99,7 @@ def check(folder, count, out):
         }
     command = f"contact_sheet.py --check {Path(folder).name} --count {count}"
     result = provenance(seed=0) | {"command": command, "figures": figures, "rows": rows}
-    text = json.dumps(result, indent=1).replace("NaN", "null")
-    out.write_text(text + "\n")
+    out.write_text(json.dumps(strict(result), indent=1) + "\n")
     print(json.dumps(figures, indent=1))
 
 

@@ -89,10 +89,12 @@ def processes():
 def load_pipeline(model, adapter):
     from pipeline_pulse import PulsePipeline
 
-    pipe = PulsePipeline.from_pretrained(model)
+    device = processes().device
+    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
+    pipe = PulsePipeline.from_pretrained(model, dtype=dtype)
     pipe.load_lora_weights(adapter, weight_name="adapter_model.safetensors")
     pipe.set_progress_bar_config(disable=True)
-    return pipe.to(processes().device)
+    return pipe.to(device)
 
 
 def rendered(split, count, pulse):

@@ -4,7 +4,6 @@ Stops at any time; the same command goes on where it stopped.
 """
 
 import argparse
-import hashlib
 import json
 import sys
 from pathlib import Path
@@ -33,6 +32,7 @@ from rppg.training import Log, fast_on, load_checkpoint, save_checkpoint  # noqa
 from scripts.evaluate import dealt_to  # noqa: E402
 
 REPORT_EVERY, SAVE_EVERY = 50, 200
+NETWORKS_CODE = ROOT / "rppg" / "networks.py"
 
 
 def arguments(argv=None):
@@ -77,8 +77,9 @@ def opened(spec):
 
 def frames_of(recording, cache):
     """(frames, times) of a recording's face, kept as files."""
-    key = hashlib.sha256(f"{recording.path.resolve()} {recording.name}".encode()).hexdigest()[:16]
-    path = cache / f"{key}.npz"
+    about = recording.path.stat()
+    stamp = (str(recording.path.resolve()), recording.name, about.st_size, about.st_mtime_ns)
+    path = cache / f"{evaluation.fingerprint([NETWORKS_CODE], *stamp)}.npz"
     if not path.exists():
         frames, times = face_frames(recording, evaluation.network_box(recording))
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -144,7 +145,8 @@ def train(args):
     optimizer = torch.optim.AdamW(network.parameters(), lr=args.lr, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.lr, args.steps)
     state = {"network": network, "optimizer": optimizer, "schedule": schedule}
-    checkpoint = args.cache / f"{args.out.stem}.pt"
+    whose = (args.network, args.data, args.splits, args.steps, args.batch, args.lr, args.seed)
+    checkpoint = args.cache / f"{args.network}-{evaluation.fingerprint([], *whose)}.pt"
     start = load_checkpoint(checkpoint, **state)
     settings = {k: v for k, v in vars(args).items() if k in ("steps", "batch", "lr", "network")}
     log = Log(args.log, args.seed, settings | {"recordings": len(data)})

@@ -115,7 +115,14 @@ def test_a_video_in_json_is_read_as_measure_reads_it(endpoint, tmp_path):
     assert answer.keys() == wanted.keys()
     assert answer["bpm"] == pytest.approx(wanted["bpm"], abs=0.01)
     data["inputs"] = "data:video/mp4;base64," + data["inputs"]
-    data["parameters"] |= {"seed": 3, "ensemble": 2, "steps": 1, "window": 6, "prompt": None}
+    data["parameters"] |= {
+        "seed": 3,
+        "ensemble": 2,
+        "steps": 1,
+        "window": 6,
+        "prompt": "draw a pulse",
+        "crop": None,
+    }
     assert len(endpoint(data)["windows"]) > len(answer["windows"]) - 1
 
 

@@ -102,14 +102,7 @@ def test_an_adapter_of_full_depth_loads_by_both_routes(settings, lora, tmp_path)
     bare = PulsePipeline.from_pretrained(tmp_path / "base").transformer
     pipe.load_lora_weights(tmp_path / "pulse", weight_name="adapter_model.safetensors")
     peft = PeftModel.from_pretrained(bare, tmp_path / "pulse").eval()
-    inputs = {
-        "hidden_states": torch.randn(1, 24, 16),
-        "encoder_hidden_states": torch.randn(1, 5, 24),
-        "timestep": torch.tensor([1.0]),
-        "img_ids": torch.cartesian_prod(*map(torch.arange, (1, 4, 6, 1))),
-        "txt_ids": torch.cartesian_prod(*map(torch.arange, (1, 1, 1, 5))),
-        "return_dict": False,
-    }
+    inputs = tiny_components.transformer_inputs(1)
     with torch.no_grad():
         wanted = trained(**inputs)[0]
         assert torch.equal(peft(**inputs)[0], wanted)

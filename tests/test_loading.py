@@ -160,15 +160,7 @@ def test_adapter_is_the_same_model_for_diffusers_and_peft(place):
     write_adapter(place / "same", trained, PULSE_CONFIG)
     peft = PeftModel.from_pretrained(copy.deepcopy(bare), place / "same").eval()
     pipe.load_lora_weights(place / "same", weight_name="adapter_model.safetensors")
-    torch.manual_seed(0)
-    inputs = {
-        "hidden_states": torch.randn(2, 24, 16),
-        "encoder_hidden_states": torch.randn(2, 5, 24),
-        "timestep": torch.tensor([1.0, 0.5]),
-        "img_ids": torch.cartesian_prod(*map(torch.arange, (1, 4, 6, 1))),
-        "txt_ids": torch.cartesian_prod(*map(torch.arange, (1, 1, 1, 5))),
-        "return_dict": False,
-    }
+    inputs = tiny_components.transformer_inputs(2)
     with torch.no_grad():
         wanted = trained(**inputs)[0]
         assert torch.equal(peft(**inputs)[0], wanted)

@@ -149,6 +149,27 @@ def test_a_stopped_training_ends_at_the_same_weights(folder, tmp_path, monkeypat
     assert all(torch.equal(whole[name], stopped[name]) for name in whole)
 
 
+def test_a_run_on_other_data_begins_anew(folder, tmp_path):
+    assert train_network.main(options(folder, tmp_path, "deepphys", 2)) == 0
+    first = load_file(tmp_path / "deepphys.safetensors")
+    other = tmp_path / "other"
+    for number in range(2):
+        write_recording(other, number, 80.0)
+    assert train_network.main(options(other, tmp_path, "deepphys", 2)) == 0
+    second = load_file(tmp_path / "deepphys.safetensors")
+    assert any(not torch.equal(first[name], second[name]) for name in first)
+
+
+def test_chunks_without_a_label_teach_nothing():
+    predicted = torch.ones(4, requires_grad=True)
+    nothing = torch.full((4,), torch.nan)
+    assert networks.masked_loss(predicted, nothing) == 0
+    half = torch.tensor([3.0, torch.nan, 1.0, torch.nan])
+    loss = networks.masked_loss(predicted, half)
+    loss.backward()
+    assert loss == 2 and predicted.grad.tolist() == [-2, 0, 0, 0]
+
+
 def test_networks_that_are_not_there_are_refused_in_one_line(folder, tmp_path, capsys):
     command = ["--data", "synthetic:test", "--clips", str(folder), "--methods", "deepphys"]
     assert evaluate.main([*command, "--networks", str(tmp_path), "--out", str(tmp_path)]) == 2

@@ -178,9 +178,14 @@ def test_launch_files_are_accelerates(kind):
     assert (config.num_processes > 1) == (kind != "one-gpu")
 
 
-def test_checkpointing_and_a_smaller_optimizer(tmp_path, capsys):
+def test_checkpointing_and_a_smaller_optimizer(tmp_path, capsys, monkeypatch):
     plain = adapter(tmp_path / "plain")
+    recomputed, real = [], torch.utils.checkpoint.checkpoint
+    monkeypatch.setattr(
+        torch.utils.checkpoint, "checkpoint", lambda *a, **k: recomputed.append(1) or real(*a, **k)
+    )
     saving = adapter(tmp_path / "saving", "--gradient-checkpointing")
+    assert len(recomputed) >= 3 * 3  # every block of the miniature in every step
     for name, weight in plain.items():
         torch.testing.assert_close(saving[name], weight, rtol=0, atol=1e-5, msg=name)
     if importlib.util.find_spec("bitsandbytes") is None:

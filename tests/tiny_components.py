@@ -71,6 +71,19 @@ def transformer():
     )
 
 
+def transformer_inputs(batch):
+    """Keywords of a call of the transformer: 24 picture tokens, 5 text tokens."""
+    torch.manual_seed(0)
+    return {
+        "hidden_states": torch.randn(batch, 24, 16),
+        "encoder_hidden_states": torch.randn(batch, 5, 24),
+        "timestep": torch.linspace(1, 0.5, batch),
+        "img_ids": torch.cartesian_prod(*map(torch.arange, (1, 4, 6, 1))),
+        "txt_ids": torch.cartesian_prod(*map(torch.arange, (1, 1, 1, 5))),
+        "return_dict": False,
+    }
+
+
 def components(seed=0):
     """All five, seeded, in eval mode."""
     torch.manual_seed(seed)
