@@ -54,7 +54,7 @@ TARGETS = (
 )
 """Every Linear inside the blocks, the only ones that both loaders take."""
 
-WINDOW = 8.0  # s
+WINDOWS = (8.0, 6.0, 10.0)  # s, one after the other: a batch has one
 REPORT_EVERY, SAVE_EVERY = 25, 200
 PHASOR_WEIGHT, TRACE_WEIGHT = 4.0, 0.4
 PHASOR_SHARE = 0.25  # of a batch is decoded: the decoder costs as much as the transformer
@@ -201,7 +201,14 @@ class Trainer:
                     f"the sheet has {self.geometry.samples}"
                 )
 
-    def batch(self, split, number):
+    def batch(self, split, number, window):
+        """Tensors of a batch.
+
+        Args:
+            split: "train", "webcam" or "webcam-null".
+            number: which batch.
+            window: s that simulated clips last; recorded ones last as long as they were prepared.
+        """
         count = self.arguments.batch
         if self.recorded and split != "webcam-null":
             shards = self.recorded if split == "train" else self.validated
@@ -209,13 +216,13 @@ class Trainer:
             return self.encoded(shards.batch(int(number), count, *layout, split == "train"))
         own, first = ("train", self.arguments.skip) if split == "train" else ("validation", 0)
         seeds = split_seeds(own, count, first + int(number) * count)
-        path = self.cache / f"{split}-{number:06d}.safetensors"
-        batch = cached_batch(path, lambda: self.make_batch(split, seeds))
+        path = self.cache / f"{split}-{number:06d}-{window:g}s.safetensors"
+        batch = cached_batch(path, lambda: self.make_batch(split, seeds, window))
         return {name: tensor.to(self.device) for name, tensor in batch.items()}
 
-    def make_batch(self, split, seeds):
+    def make_batch(self, split, seeds, window):
         """Simulated clips as tensors: three pictures in tokens, and the truth about the pulse."""
-        options = {"window": WINDOW, "appearance_size": self.appearance_size}
+        options = {"window": window, "appearance_size": self.appearance_size}
         if split == "train":
             clips = simulate_batch(seeds, self.geometry, **options)
         else:
@@ -266,24 +273,38 @@ class Trainer:
 
     @torch.no_grad()
     def readings(self, split):
-        """(PulseReading of every clip of a validation split, their true bpm [n])."""
+        """(PulseReading of every clip of a validation split, their true bpm [n]).
+
+        Simulated clips are read at every length of :data:`WINDOWS`, and the surest reading is
+        kept, as the pipeline does.
+        """
         self.average.exchange(self.model)
         self.model.eval()
         readings, bpm = [], []
-        rate = self.geometry.samples / WINDOW
-        batches = self.arguments.validation_batches
+        batches, windows = self.arguments.validation_batches, WINDOWS
         if self.recorded and split != "webcam-null":
             batches = min(batches, max(1, len(self.validated) // self.arguments.batch))
+            windows = WINDOWS[:1]
         for number in range(batches):
-            batch = self.batch(split, number)
-            clean = self.clean(batch, batch["motion"])
-            fields, weights = field_of_images(drawn(self.vae, clean, self.geometry), self.geometry)
-            for field, weight in zip(fields[:, None].cpu().numpy(), weights[:, None].cpu().numpy()):
-                readings.append(read_fields(field, weight, [0.0], rate))
+            looks = []
+            for window in windows:
+                batch = self.batch(split, number, window)
+                looks.append(self.read(batch, self.geometry.samples / window))
+            readings += [max(some, key=lambda reading: reading.confidence) for some in zip(*looks)]
             bpm += batch["bpm"].tolist()
         self.model.train()
         self.average.exchange(self.model)
         return readings, np.array(bpm)
+
+    def read(self, batch, sampling_rate):
+        """PulseReading of every clip of a batch."""
+        clean = self.clean(batch, batch["motion"])
+        images = drawn(self.vae, clean, self.geometry)
+        fields, weights = (x.cpu().numpy() for x in field_of_images(images, self.geometry))
+        return [
+            read_fields(field, weight, [0.0], sampling_rate)
+            for field, weight in zip(fields[:, None], weights[:, None])
+        ]
 
     def validate(self):
         """Figures on clips with a pulse, nothing withheld, and on clips without.
@@ -345,7 +366,8 @@ class Trainer:
                 rng = torch.Generator().manual_seed(arguments.seed * 10_000_000 + number)
                 if not self.recorded:
                     number = order[step % epoch * parts_a_step + part]
-                total, parts = self.loss(self.batch("train", number), rng)
+                window = WINDOWS[number % len(WINDOWS)]
+                total, parts = self.loss(self.batch("train", number, window), rng)
                 (total / arguments.accumulate).backward()
                 for name, value in parts.items():
                     share = value / (REPORT_EVERY * arguments.accumulate)
