@@ -546,7 +546,7 @@ def encode_windows(
     *,
     fps: float | None = None,
     timestamps: Iterable[float] | None = None,
-    window: float = 8.0,
+    window: float | Iterable[float] = 8.0,
     stride: float | None = None,
     crop: tuple[float, float, float, float] | None = None,
     appearance_size: tuple[int, int] = (64, 64),
@@ -554,55 +554,66 @@ def encode_windows(
     """Windows of a clip, in one pass; what is kept is the cells of one window and one picture.
 
     Windows begin every ``stride`` seconds; the last one ends with the clip, so that its tail is
-    covered, and a clip shorter than a window is one window of the clip's own length. The clip
-    ends when its last picture would have made way for another. Identical pictures in a row (a
-    recorder that fills up its frame rate) count once, at the first stamp. A window in which no
-    new picture came is left out.
+    covered, and a clip shorter than a window is one window of the clip's own length, unless
+    another of the lengths asked for is within a tenth of it. The clip ends when its last picture
+    would have made way for another. Identical pictures in a row (a recorder that fills up its
+    frame rate) count once, at the first stamp. A window in which no new picture came is left out.
 
     Args:
         clip, fps, timestamps: see :func:`read_frames`.
         geometry: bands, rows and samples.
-        window: length in seconds, 5 to 10.
+        window: length in seconds, 5 to 10, or several lengths.
         stride: seconds from one window's start to the next one's, half a window where None.
         crop: (left, top, right, bottom) in pixels, fractions allowed; the whole picture where
             None.
         appearance_size: (width, height), multiples of (bands, rows).
 
     Yields:
-        ClipWindow, in time order.
+        ClipWindow, those of one length in time order, each as soon as its last picture is there;
+        of several that end together, in the order of the lengths.
 
     Raises:
         ClipError: as :func:`read_frames`, and for a clip under 5 s or under 7 pictures a second,
             one picture, or a crop outside the picture.
     """
-    stride = window / 2 if stride is None else stride
-    _check_windows(geometry, window, stride, appearance_size)
-    memory = _Memory(geometry, window / 16, crop, appearance_size)
-    start = 0.0  # of the next window
+    lengths = window_lengths(window)
+    strides = {length: stride or length / 2 for length in lengths}
+    _check_windows(geometry, lengths, stride, appearance_size)
+    memory = _Memory(geometry, min(lengths) / 16, crop, appearance_size)
+    starts = dict.fromkeys(lengths, 0.0)  # of the next window
     for time, picture in read_frames(clip, fps, timestamps):
         memory.add(time, picture)
-        while start + window <= memory.known_until:
-            yield from memory.cut(start, start + window)
-            start += stride
+        for length in lengths:
+            while starts[length] + length <= memory.known_until:
+                yield from memory.cut(starts[length], starts[length] + length)
+                starts[length] += strides[length]
         # A tail that ends with the clip may still reach back by a window.
-        memory.forget(min(start, time - window))
+        memory.forget(min(*starts.values(), time - max(lengths)))
 
     end = memory.end
     half = memory.interval / 2
     if end < MIN_SECONDS - half:
         raise ClipError(
             f"the clip is {end:.1f} s long; at least {MIN_SECONDS:.0f} s are needed, "
-            f"{window:g} s or more are best"
+            f"{max(lengths):g} s or more are best"
         )
-    if end < window - half:
+    fitting = [length for length in lengths if length <= end + half]
+    for length in fitting:
+        start = starts[length]
+        while start + length <= end + half:
+            yield from memory.cut(start, start + length)
+            start += strides[length]
+        covered = start - strides[length] + length
+        if covered < end - length / geometry.samples:
+            yield from memory.cut(end - length, end)
+    if len(fitting) < len(lengths) and max(fitting, default=0) < 0.9 * end:
         yield from memory.cut(0.0, end)
-        return
-    while start + window <= end + half:
-        yield from memory.cut(start, start + window)
-        start += stride
-    covered = start - stride + window
-    if covered < end - window / geometry.samples:
-        yield from memory.cut(end - window, end)
+
+
+def window_lengths(window) -> tuple[float, ...]:
+    """A length in seconds, or several, as a tuple."""
+    lengths = window if isinstance(window, Iterable) else (window,)
+    return tuple(float(length) for length in lengths)
 
 
 def crop_window(fine: ClipWindow, box, geometry: SheetGeometry, appearance_size) -> ClipWindow:
@@ -751,13 +762,16 @@ def _longest_gap(stamps, start, end):
     return float(np.diff(bounds)[touching].max())
 
 
-def _check_windows(geometry, window, stride, appearance_size):
-    if not MIN_SECONDS <= window <= MAX_SECONDS:
+def _check_windows(geometry, lengths, stride, appearance_size):
+    if not lengths or not all(MIN_SECONDS <= length <= MAX_SECONDS for length in lengths):
+        wrong = ", ".join(f"{length:g}" for length in lengths) or "none"
         raise ClipError(
-            f"window must be {MIN_SECONDS:.0f} to {MAX_SECONDS:.0f} seconds, got {window}"
+            f"window must be {MIN_SECONDS:.0f} to {MAX_SECONDS:.0f} seconds, got {wrong}"
         )
-    if not 0 < stride <= window:
-        raise ClipError(f"stride must be above 0 and at most the window's {window} s, got {stride}")
+    if stride is not None and not 0 < stride <= min(lengths):
+        raise ClipError(
+            f"stride must be above 0 and at most the window's {min(lengths):g} s, got {stride}"
+        )
     width, height = appearance_size
     if width % geometry.bands or height % geometry.rows:
         raise ClipError(

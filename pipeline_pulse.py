@@ -44,6 +44,7 @@ if __package__:
         field_to_sheet,
         motion_sheet,
         sheet_to_field,
+        window_lengths,
     )
     from .heart_rate import BAND, mean_rate, pulse_from_field, spectral_concentration, stitch
 else:  # plain import from the repo root
@@ -59,6 +60,7 @@ else:  # plain import from the repo root
     crop_window = _clip_encoder.crop_window
     encode_windows, motion_sheet = _clip_encoder.encode_windows, _clip_encoder.motion_sheet
     field_to_sheet, sheet_to_field = _clip_encoder.field_to_sheet, _clip_encoder.sheet_to_field
+    window_lengths = _clip_encoder.window_lengths
     BAND, mean_rate, stitch = _heart_rate.BAND, _heart_rate.mean_rate, _heart_rate.stitch
     pulse_from_field = _heart_rate.pulse_from_field
     spectral_concentration = _heart_rate.spectral_concentration
@@ -484,6 +486,24 @@ class PulseOutput(BaseOutput):
     field_uncertainty: np.ndarray | torch.Tensor | None = None
 
 
+def seconds(window):
+    """Length of a window in seconds, to the microsecond."""
+    return round(window.end - window.start, 6)
+
+
+def by_length(windows):
+    """Lists of windows of the same length, in the order of their first."""
+    lists = {}
+    for window in windows:
+        lists.setdefault(seconds(window), []).append(window)
+    return list(lists.values())
+
+
+def surest(looks):
+    """The look with the highest confidence, the first of equals."""
+    return max(looks, key=lambda look: look.reading.confidence)
+
+
 @dataclass(frozen=True)
 class _Look:
     """One pass over the clip: its windows, what was drawn for them, and the reading.
@@ -538,8 +558,10 @@ class PulsePipeline(Flux2KleinPipeline):
             Layout of the sheets. `None` (any FLUX.2-klein base) until an adapter brings its own.
         appearance_size (`tuple[int, int]`):
             (width, height) of the appearance image in pixels.
-        default_window (`float`):
-            Length of a window in seconds, 5 to 10.
+        default_windows (`tuple[float]`):
+            Lengths of a window in seconds, 5 to 10: a clip is read at each, the surest reading
+            stands. The longer the window, the faster a pulse looks on the sheet: a drawing that
+            fails at one length because the rate is slow or fast often succeeds at another.
         default_num_inference_steps (`int`):
             Steps of the flow; the adapter is trained for one.
         noise_scale (`float`):
@@ -551,7 +573,7 @@ class PulsePipeline(Flux2KleinPipeline):
     _adapter_values = (
         "geometry",
         "appearance_size",
-        "default_window",
+        "default_windows",
         "default_num_inference_steps",
         "noise_scale",
         "min_confidence",
@@ -567,7 +589,7 @@ class PulsePipeline(Flux2KleinPipeline):
         is_distilled: bool = False,
         geometry: dict | None = None,
         appearance_size=(64, 64),
-        default_window: float = 8.0,
+        default_windows=(8.0,),
         default_num_inference_steps: int = 1,
         noise_scale: float = 1.0,
         min_confidence: float = 0.5,
@@ -585,7 +607,7 @@ class PulsePipeline(Flux2KleinPipeline):
         self.register_to_config(
             geometry=geometry,
             appearance_size=list(appearance_size),
-            default_window=default_window,
+            default_windows=list(default_windows),
             default_num_inference_steps=default_num_inference_steps,
             noise_scale=noise_scale,
             min_confidence=min_confidence,
@@ -731,9 +753,10 @@ class PulsePipeline(Flux2KleinPipeline):
                 f"sheets of {self.geometry.size} and appearance images of "
                 f"{tuple(self.config.appearance_size)} pixels are not whole tokens of {side} pixels"
             )
-        if not MIN_SECONDS <= window <= MAX_SECONDS:
+        lengths = window_lengths(window)
+        if not lengths or not all(MIN_SECONDS <= length <= MAX_SECONDS for length in lengths):
             raise ValueError(f"window must be {MIN_SECONDS:g} to {MAX_SECONDS:g} s, got {window}")
-        if stride is not None and not 0 < stride <= window:
+        if stride is not None and not 0 < stride <= min(lengths):
             raise ValueError(f"stride must be above 0 and at most the window, got {stride}")
         if crop is not None and len(crop) != 4:
             raise ValueError(f"crop must be (left, top, right, bottom) in pixels, got {crop}")
@@ -764,7 +787,7 @@ class PulsePipeline(Flux2KleinPipeline):
         clip,
         fps: float | None = None,
         timestamps=None,
-        window: float | None = None,
+        window: float | tuple[float, ...] | None = None,
         stride: float | None = None,
         crop: tuple[float, float, float, float] | None = None,
         num_inference_steps: int | None = None,
@@ -787,8 +810,9 @@ class PulsePipeline(Flux2KleinPipeline):
                 `[T, H, W, 3]`; tensor `[T, 3, H, W]`; list or iterator of pictures.
             fps, timestamps:
                 Frames a second, or the time of each picture in seconds, where the clip has none.
-            window (`float`, *optional*):
-                Seconds read at once, 5 to 10; from the config.
+            window (`float` or `tuple[float]`, *optional*):
+                Seconds read at once, 5 to 10; from the config. With several lengths the clip is
+                read at each, and the surest reading stands.
             stride (`float`, *optional*):
                 Seconds from one window to the next; half a window.
             crop (`tuple`, *optional*):
@@ -829,7 +853,7 @@ class PulsePipeline(Flux2KleinPipeline):
             ValueError: for arguments out of range.
         """
         # 0. Resolve defaults from the config.
-        window = self.config.default_window if window is None else window
+        window = self.config.default_windows if window is None else window
         if num_inference_steps is None:
             num_inference_steps = self.config.default_num_inference_steps
 
@@ -857,7 +881,8 @@ class PulsePipeline(Flux2KleinPipeline):
         if crop is None:
             windows, fine = self.encode_finely(encode)
         else:
-            windows, fine = list(encode(self.geometry, crop=crop, appearance_size=size)), None
+            windows, fine = encode(self.geometry, crop=crop, appearance_size=size), None
+        windows = by_length(windows)
 
         # 3. Prompt. Model invocation: self.text_encoder, unless embeddings are given or known.
         prompt_embeds = self._resolve_prompt_embeds(prompt_embeds, self._execution_device)
@@ -875,20 +900,20 @@ class PulsePipeline(Flux2KleinPipeline):
             callback_on_step_end=callback_on_step_end,
             callback_on_step_end_tensor_inputs=callback_on_step_end_tensor_inputs,
         )
-        best = look(windows)
+        looks = [look(some) for some in windows]
 
         # 5. Look closer, where the pulse is clearest.
         if fine and not isinstance(clip, Iterator) and not self.interrupt:
             box = self.find_pulse(fine, prompt_embeds, num_inference_steps, batch_size)
             if box is not None:
-                closer = look(list(encode(self.geometry, crop=box, appearance_size=size)))
-                best = max(best, closer, key=lambda look: look.reading.confidence)
+                windows = by_length(encode(self.geometry, crop=box, appearance_size=size))
+                looks += [look(some) for some in windows]
 
         # 6. Offload all models.
         self.maybe_free_model_hooks()
 
         # 7. Put the output together.
-        output = self.make_output(best, output_type, output_uncertainty)
+        output = self.make_output(surest(looks), output_type, output_uncertainty)
         return output if return_dict else tuple(getattr(output, f.name) for f in fields(output))
 
     @torch.no_grad()
@@ -918,14 +943,16 @@ class PulsePipeline(Flux2KleinPipeline):
         Raises:
             ClipError: as `__call__`.
         """
-        window = self.config.default_window if window is None else window
+        window = self.config.default_windows if window is None else window
+        lengths = sorted(window_lengths(window), reverse=True)
         if self.geometry is None:
             raise ValueError("this pipeline has no sheet geometry yet: load an adapter first")
         prompt_embeds = self._resolve_prompt_embeds(prompt_embeds, self._execution_device)
+        steps = self.config.default_num_inference_steps
         look = partial(
             self.look,
             prompt_embeds=prompt_embeds,
-            num_inference_steps=self.config.default_num_inference_steps,
+            num_inference_steps=steps,
             ensemble_size=1,
             batch_size=1,
             generator=None,
@@ -934,23 +961,24 @@ class PulsePipeline(Flux2KleinPipeline):
             callback_on_step_end_tensor_inputs=(),
         )
         encode = partial(encode_windows, clip, fps=fps, timestamps=timestamps, crop=crop)
-        box, searched = None, -np.inf
+        box, next_search = None, 0.0
         self._interrupt = False
-        for fine in self._fine_windows(partial(encode, window=window, stride=stride)):
+        latest = {}  # the last window of each length; of those that end together, longest first
+        for fine in self._fine_windows(partial(encode, window=lengths, stride=stride)):
             if self.interrupt:
                 return
-            best = look([self._part(fine, (0, 0, 1, 1))])
-            if crop is None and fine.start >= searched + window:
-                searched = fine.start
-                found = self.find_pulse(
-                    fine, prompt_embeds, self.config.default_num_inference_steps, 1
-                )
+            latest[seconds(fine)] = fine
+            if seconds(fine) > min(lengths):
+                continue
+            recent = [one for one in latest.values() if one.end > fine.end - stride]
+            whole = [look([self._part(one, (0, 0, 1, 1))]) for one in recent]
+            if crop is None and fine.end >= next_search:
+                next_search = fine.end + max(lengths)
+                found = self.find_pulse(recent, prompt_embeds, steps, 1)
                 sides = fine.picture_size * 2
                 box = found and tuple(side / length for side, length in zip(found, sides))
-            if box:
-                closer = look([self._part(fine, box)])
-                best = max(best, closer, key=lambda look: look.reading.confidence)
-            yield self.make_output(best, "np", False)
+            closer = [look([self._part(one, box)]) for one in recent] if box else []
+            yield self.make_output(surest(whole + closer), "np", False)
         self.maybe_free_model_hooks()
 
     def look(
@@ -986,14 +1014,14 @@ class PulsePipeline(Flux2KleinPipeline):
             encode: :func:`encode_windows` with all arguments but the layout.
 
         Returns:
-            (windows of the pipeline's geometry, the first of them divided into SEARCH_GRID x
-            SEARCH_GRID cells for :meth:`find_pulse`).
+            (windows of the pipeline's geometry, the first of each length divided into SEARCH_GRID
+            x SEARCH_GRID cells for :meth:`find_pulse`).
         """
-        windows, first = [], None
+        windows, first = [], {}
         for fine in self._fine_windows(encode):
             windows.append(self._part(fine, (0, 0, 1, 1)))
-            first = first or fine
-        return windows, first
+            first.setdefault(seconds(fine), fine)
+        return windows, list(first.values())
 
     def _fine_windows(self, encode):
         """Windows divided into SEARCH_GRID x SEARCH_GRID cells, of which parts can be cut."""
@@ -1009,22 +1037,23 @@ class PulsePipeline(Flux2KleinPipeline):
     def find_pulse(self, fine, prompt_embeds, num_inference_steps: int, batch_size: int):
         """The part of the picture whose drawing is most surely one pulse.
 
-        A search by looking: boxes over the whole picture first, then those near the best.
+        A search by looking: boxes over the whole picture first, then those near the best. A box
+        counts as much as the surest reading in it.
 
         Args:
-            fine: first window of the clip, of :meth:`encode_finely`.
+            fine: windows to read, of :meth:`encode_finely`.
 
         Returns:
             (left, top, right, bottom) in pixels, None if nothing beats the whole picture.
         """
-        width, height = fine.picture_size
+        width, height = fine[0].picture_size
         sure, boxes = {}, boxes_to_try((width, height))
         whole = boxes[0]
         for nearer in (boxes_nearby, None):
             boxes = [box for box in boxes if self._large(box, width, height)]
             if not boxes or self.interrupt:
                 break
-            windows = [self._part(fine, box) for box in boxes]
+            windows = [self._part(one, box) for box in boxes for one in fine]
             motion, references = self.encode_pictures(windows, batch_size)
             latents = self.denoise(
                 self.prepare_latents(motion, 1),
@@ -1035,9 +1064,10 @@ class PulsePipeline(Flux2KleinPipeline):
             )
             images = torch.cat(list(self.decode_sheets(latents, batch_size)))
             fields, weights = (x.numpy() for x in field_of_images(images, self.geometry))
-            for box, field, weight in zip(boxes, fields[:, None], weights[:, None]):
-                reading = read_fields(field, weight, [fine.start], fine.sampling_rate)
-                sure[box] = reading.confidence
+            tried = [box for box in boxes for _ in fine]
+            for box, part, field, weight in zip(tried, windows, fields, weights):
+                reading = read_fields(field[None], weight[None], [part.start], part.sampling_rate)
+                sure[box] = max(reading.confidence, sure.get(box, 0.0))
             best = max(sure, key=sure.get)
             boxes = nearer(best) if nearer and best != whole else []
         if not sure or best == whole:
@@ -1239,7 +1269,7 @@ class PulsePipeline(Flux2KleinPipeline):
         Args:
             image: PIL image, or array [H, W, 3] of uint8 or of floats in [0, 1], of the size of
                 the geometry.
-            window: seconds the sheet covers; the config's default.
+            window: seconds the sheet covers; the first of the config's lengths.
             output_type: "np" or "pt".
 
         Returns:
@@ -1250,7 +1280,7 @@ class PulsePipeline(Flux2KleinPipeline):
         """
         if self.geometry is None:
             raise ValueError("this pipeline has no sheet geometry yet: load an adapter first")
-        window = self.config.default_window if window is None else window
+        window = self.config.default_windows[0] if window is None else window
         if isinstance(image, PIL.Image.Image):
             image = image.convert("RGB")
         pixels = np.asarray(image)

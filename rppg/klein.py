@@ -29,17 +29,16 @@ NARROW = {
 }
 """Changes that keep the depth and every module's name but make it run in a moment on a CPU."""
 
-LORA_BATCHES = (1, 4, 8, 16)
-"""Samples a step for which the training is timed."""
-
 
 def transformer(device="meta", dtype=torch.float32, **changes):
     """The transformer with random weights (none at all on the device "meta")."""
     with torch.device(device):
-        return Flux2Transformer2DModel(**TRANSFORMER | changes).to(dtype).eval()
+        model = Flux2Transformer2DModel(**TRANSFORMER | changes).eval()
+    return model if dtype == torch.float32 else model.to(dtype)
 
 
 def vae(device="meta", dtype=torch.float32):
     """The VAE with random weights (none at all on the device "meta"): 84,046,115 parameters."""
     with torch.device(device):
-        return AutoencoderKLFlux2().to(dtype).eval()
+        model = AutoencoderKLFlux2().eval()
+    return model if dtype == torch.float32 else model.to(dtype)

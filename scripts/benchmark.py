@@ -32,6 +32,11 @@ def arguments(argv):
         action="store_true",
         help="klein: full depth, hardly any width, a small sheet: runs anywhere, measures nothing",
     )
+    parser.add_argument(
+        "--count",
+        action="store_true",
+        help="klein: only count parameters, tokens and memory: results/klein-sizes.json",
+    )
     parser.add_argument("--clip", type=Path, help="default: 10 s of 640x480 rendered into out/")
     parser.add_argument("--repeat", type=int, default=3, help="times that everything is run")
     parser.add_argument("--out", type=Path, default=ROOT / "results")
@@ -166,7 +171,6 @@ def klein_figures(narrow, repeat):
     import torch
 
     from clip_encoder import encode_windows
-    from rppg.klein import LORA_BATCHES
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu" and not narrow:
@@ -191,11 +195,52 @@ def klein_figures(narrow, repeat):
     if device == "cuda":
         figures |= text_encoder_and_offload(pipe, clip, prompt)
         pipe = klein_pipeline(narrow, device, dtype)
+    pipe.transformer.enable_gradient_checkpointing()
+    model = klein_lora(pipe.transformer)
     figures["training"] = [
-        training_figures(pipe, prompt, batch, rate, device, repeat)
-        for batch in (LORA_BATCHES[:1] if narrow else LORA_BATCHES)
+        training_figures(pipe, model, prompt, batch, rate, device, repeat)
+        for batch in ((1,) if narrow else (1, 4, 8, 16))
     ]
     return figures
+
+
+def klein_lora(transformer):
+    """The transformer with adapter_config.json's LoRA, on its device."""
+    from peft import LoraConfig, get_peft_model
+
+    config = json.loads((ROOT / "adapter_config.json").read_text())
+    names = ("r", "lora_alpha", "target_modules")
+    model = get_peft_model(transformer, LoraConfig(**{name: config[name] for name in names}))
+    return model.to(transformer.device)
+
+
+def klein_sizes():
+    """What the 4B adapter and its training hold, counted on the architecture without weights."""
+    from rppg import klein
+
+    pulse = json.loads((ROOT / "adapter_config.json").read_text())["auto_mapping"]["pulse_config"]
+    base, vae = klein.transformer(), klein.vae()
+    frozen = sum(p.numel() for p in base.parameters())
+    model = klein_lora(base)
+    adapted = sum(name.endswith(".lora_A.default") for name, _ in model.named_modules())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    decoder = sum(p.numel() for p in vae.parameters())
+    tokens = [
+        width * height // 16**2
+        for width, height in (pulse["geometry"]["size"], pulse["appearance_size"])
+    ]
+    return {
+        "transformer_parameters": frozen,
+        "vae_parameters": decoder,
+        "adapted_linears": adapted,
+        "adapter_parameters": trained,
+        "sheet_tokens": tokens[0],
+        "appearance_tokens": tokens[1],
+        "transformer_bf16_gb": 2 * frozen / 1e9,
+        "vae_fp32_gb": 4 * decoder / 1e9,
+        # weights, two moments of AdamW and the running average
+        "adapter_fp32_gb": 4 * 4 * trained / 1e9,
+    }
 
 
 def drawing_figures(pipe, prompt, windows, rate, device, repeat):
@@ -250,24 +295,15 @@ def text_encoder_and_offload(pipe, clip, prompt):
     return {"peak_gib_with_text_encoder": together, "peak_gib_cpu_offload": peak_gib(call, "cuda")}
 
 
-def training_figures(pipe, prompt, batch, rate, device, repeat):
+def training_figures(pipe, model, prompt, batch, rate, device, repeat):
     """Samples a second, peak GiB and share of the matrix rate of a step of the LoRA's training."""
     import torch
-    from peft import LoraConfig, get_peft_model
     from torch.utils.flop_counter import FlopCounterMode
 
     from pipeline_pulse import APPEARANCE_T, decode_tokens, predict_clean, token_ids, token_size
     from scripts.train_adapter import PHASOR_SHARE
 
-    config = json.loads((ROOT / "adapter_config.json").read_text())
-    model = pipe.transformer
-    if not hasattr(model, "peft_config"):
-        lora = LoraConfig(
-            r=config["r"], lora_alpha=config["lora_alpha"], target_modules=config["target_modules"]
-        )
-        model.enable_gradient_checkpointing()
-        pipe.trained = get_peft_model(model, lora).to(device)
-    model, vae = pipe.trained, pipe.vae.requires_grad_(False)
+    vae = pipe.vae.requires_grad_(False)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
     token = token_size(vae)
     width, height = pipe.geometry.size
@@ -299,10 +335,11 @@ def training_figures(pipe, prompt, batch, rate, device, repeat):
 
 
 def klein_main(args, words):
-    figures = klein_figures(args.narrow, args.repeat)
+    figures = klein_sizes() if args.count else klein_figures(args.narrow, args.repeat)
     result = provenance(seed=0) | {"command": shlex.join(["benchmark.py", *map(shown, words)])}
     args.out.mkdir(parents=True, exist_ok=True)
-    path = args.out / f"benchmark-klein{'-narrow' if args.narrow else ''}.json"
+    name = "klein-sizes" if args.count else "benchmark-klein" + "-narrow" * args.narrow
+    path = args.out / f"{name}.json"
     path.write_text(json.dumps(result | figures, indent=1) + "\n")
     print(json.dumps(figures, indent=1))
     print(f"written to {path}")

@@ -48,7 +48,12 @@ def arguments(argv):
     parser.add_argument("--adapter", help="adapter folder or Hub id (default: the miniature's)")
     parser.add_argument("--device", help="default: the accelerator where there is one")
     parser.add_argument("--fps", type=float, help="pictures a second of a clip without stamps")
-    parser.add_argument("--window", type=float, metavar="S", help="5 to 10 (default: 8)")
+    parser.add_argument(
+        "--window",
+        type=float,
+        metavar="S",
+        help="5 to 10 (default: 8, 6 and 10, whichever is surest)",
+    )
     parser.add_argument("--stride", type=float, metavar="S", help="default: half a window")
     parser.add_argument(
         "--crop", nargs=4, type=float, metavar=("LEFT", "TOP", "RIGHT", "BOTTOM"), help="in pixels"
@@ -138,7 +143,7 @@ def decode(path, args):
     width, height = geometry.size
     count = len(pixels) // height
     if spans is None:
-        window = args.window or pipe.config.default_window
+        window = args.window or pipe.config.default_windows[0]
         starts = np.arange(count) * (args.stride or window / 2)
         spans = [[start, start + window] for start in starts]
     if pixels.shape[1] != width or len(pixels) != height * len(spans) or not spans:

@@ -26,6 +26,9 @@ DATA_SETS = {
 }
 
 
+NETWORKS = ("deepphys", "mttscan")
+
+
 def load(name):
     return json.loads((ROOT / "results" / name).read_text())
 
@@ -38,7 +41,13 @@ def synthetic_test():
     """The table of the rendered test clips."""
     name = "synthetic-test.json"
     result = load(name)
-    return f"{table(result['figures'])}\n\nSource: {source(name, result)}."
+    heads = {name: (ROOT / "results" / f"train-{name}.jsonl").open() for name in NETWORKS}
+    trained = {json.loads(file.readline())["settings"]["recordings"] for file in heads.values()}
+    return (
+        f"{table(result['figures'])}\n\n`scripts/train_network.py` trained DeepPhys and MTTS-CAN "
+        f"on {' and '.join(map(str, sorted(trained)))} rendered clips of other subjects."
+        f"\n\nSource: {source(name, result)}."
+    )
 
 
 def data_sets(paths):
@@ -189,6 +198,30 @@ def training():
     )
 
 
+def klein():
+    """What the 4B adapter is and what its training keeps in memory, by count."""
+    name = "klein-sizes.json"
+    result = load(name)
+    config = json.loads((ROOT / "adapter_config.json").read_text())
+    pulse = config["auto_mapping"]["pulse_config"]
+    sheet = pulse["geometry"]
+    width, height = sheet["size"]
+    pixels = width // (sheet["bands"] * sheet["samples"])
+    return (
+        f"Rank {config['r']} and alpha {config['lora_alpha']} on every Linear inside the double "
+        f"and single blocks: {result['adapted_linears']} of them, "
+        f"{result['adapter_parameters']:,} parameters over a transformer of "
+        f"{result['transformer_parameters']:,}. A sheet of {width} × {height} px "
+        f"({result['sheet_tokens']:,} tokens) holds {sheet['bands']} bands of "
+        f"{sheet['samples']} samples, {pixels} px each, in {sheet['rows']} rows; the appearance "
+        f"image takes {result['appearance_tokens']:,} tokens. In memory lie, by count, "
+        f"{result['transformer_bf16_gb']:.1f} GB of frozen base in bf16, "
+        f"{result['vae_fp32_gb']:.1f} GB of VAE and {result['adapter_fp32_gb']:.1f} GB of adapter "
+        f"with its moments and average in fp32; activations come on top.\n\n"
+        f"Source: `adapter_config.json`; {source(name, result)}."
+    )
+
+
 def speed():
     """Times of the main job."""
     name = "benchmark.json"
@@ -213,6 +246,7 @@ BLOCKS = {
     "real-footage": real_footage,
     "training": training,
     "speed": speed,
+    "klein": klein,
 }
 
 

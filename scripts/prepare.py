@@ -19,8 +19,6 @@ from clip_encoder import ClipError  # noqa: E402
 from rppg.datasets import DATASETS, open_dataset, write_splits  # noqa: E402
 from rppg.datasets.shards import GRID, VERSION, shard_of, write_shard  # noqa: E402
 
-WINDOW = 8.0  # s
-
 
 def arguments(argv=None):
     parser = argparse.ArgumentParser(description=__doc__)
@@ -28,7 +26,10 @@ def arguments(argv=None):
     parser.add_argument("--root", type=Path, required=True, help="where the data set lies")
     parser.add_argument("--out", type=Path, required=True, help="folder for the shards")
     parser.add_argument("--samples", type=int, default=96, help="time samples (4B adapter: 128)")
-    parser.add_argument("--stride", type=float, default=4.0, help="s between windows of 8 s")
+    parser.add_argument(
+        "--windows", type=float, nargs="+", default=[8.0, 6.0, 10.0], help="their lengths in s"
+    )
+    parser.add_argument("--stride", type=float, default=4.0, help="s between windows of a length")
     parser.add_argument("--folds", type=int, default=5, help="groups of subjects")
     parser.add_argument("--fold", type=int, default=0, help="which is tested; the next validates")
     parser.add_argument("--seed", type=int, default=0, help="of the groups")
@@ -38,7 +39,7 @@ def arguments(argv=None):
 
 def one(recording, path, options):
     """Manifest entry of a recording, its shard written; runs in a process of its own."""
-    shard = shard_of(recording, options.samples, WINDOW, options.stride)
+    shard = shard_of(recording, options.samples, options.windows, options.stride)
     header = {"dataset": options.dataset, "recording": recording.name, "subject": recording.subject}
     digest = write_shard(path, shard, **header)
     return {
@@ -63,7 +64,7 @@ def started(options):
     settings = {
         "dataset": options.dataset,
         "samples": options.samples,
-        "window": WINDOW,
+        "lengths": options.windows,
         "stride": options.stride,
         "grid": GRID,
         "version": VERSION,

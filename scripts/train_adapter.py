@@ -83,7 +83,7 @@ def cached_batch(path, make):
         batch = make()
         path.parent.mkdir(parents=True, exist_ok=True)
         halves = {name: tensor.to(torch.float16).contiguous() for name, tensor in batch.items()}
-        halves |= {name: batch[name].float().contiguous() for name in ("field", "bpm")}
+        halves |= {name: batch[name].float().contiguous() for name in ("field", "bpm", "seconds")}
         new = path.with_suffix(".new")
         save_file(halves, new)
         new.replace(path)
@@ -207,7 +207,7 @@ class Trainer:
         Args:
             split: "train", "webcam" or "webcam-null".
             number: which batch.
-            window: s that simulated clips last; recorded ones last as long as they were prepared.
+            window: s that simulated clips last; recorded ones are as long as they were prepared.
         """
         count = self.arguments.batch
         if self.recorded and split != "webcam-null":
@@ -230,11 +230,16 @@ class Trainer:
             scenes = scenes.without_pulse() if split == "webcam-null" else scenes
             clips = simulate(scenes, self.geometry, **options)
         field = pulse_field(clips.phase, clips.amplitude, clips.phase_lag)
-        return self.encoded(vars(clips) | {"field": field})
+        seconds = torch.full_like(clips.bpm, window)
+        return self.encoded(vars(clips) | {"field": field, "seconds": seconds})
 
     def encoded(self, clips):
-        """Pictures of clips (dict of appearance, motion, field, bpm) as tokens, and the truth."""
-        wanted = ("appearance", "motion", "field", "bpm")
+        """Pictures of clips as tokens, and the truth.
+
+        Args:
+            clips: dict of appearance, motion, field, bpm and seconds.
+        """
+        wanted = ("appearance", "motion", "field", "bpm", "seconds")
         clips = {name: torch.as_tensor(clips[name]).to(self.device) for name in wanted}
         sheet = field_to_sheet(bijection.encode_phasor(clips["field"]), self.geometry)
         return {
@@ -243,6 +248,7 @@ class Trainer:
             "target": to_tokens(self.vae, sheet),
             "field": torch.view_as_real(clips["field"].to(torch.complex64)),
             "bpm": clips["bpm"],
+            "seconds": clips["seconds"],
         }
 
     def clean(self, batch, start):
@@ -284,26 +290,27 @@ class Trainer:
         batches, windows = self.arguments.validation_batches, WINDOWS
         if self.recorded and split != "webcam-null":
             batches = min(batches, max(1, len(self.validated) // self.arguments.batch))
-            windows = WINDOWS[:1]
+            windows = (None,)
         for number in range(batches):
             looks = []
             for window in windows:
                 batch = self.batch(split, number, window)
-                looks.append(self.read(batch, self.geometry.samples / window))
+                looks.append(self.read(batch))
             readings += [max(some, key=lambda reading: reading.confidence) for some in zip(*looks)]
             bpm += batch["bpm"].tolist()
         self.model.train()
         self.average.exchange(self.model)
         return readings, np.array(bpm)
 
-    def read(self, batch, sampling_rate):
+    def read(self, batch):
         """PulseReading of every clip of a batch."""
         clean = self.clean(batch, batch["motion"])
         images = drawn(self.vae, clean, self.geometry)
         fields, weights = (x.cpu().numpy() for x in field_of_images(images, self.geometry))
+        rates = self.geometry.samples / batch["seconds"].cpu().numpy()
         return [
-            read_fields(field, weight, [0.0], sampling_rate)
-            for field, weight in zip(fields[:, None], weights[:, None])
+            read_fields(field[None], weight[None], [0.0], rate)
+            for field, weight, rate in zip(fields, weights, rates)
         ]
 
     def validate(self):
@@ -400,6 +407,7 @@ class Trainer:
             {
                 "geometry": self.geometry.to_dict(),
                 "appearance_size": list(self.appearance_size),
+                "default_windows": list(WINDOWS),
                 "noise_scale": arguments.noise_scale,
                 "min_confidence": scores["min_confidence"],
             },

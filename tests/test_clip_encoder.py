@@ -206,6 +206,28 @@ def test_windows_overlap_and_the_last_one_ends_with_the_clip():
     assert spans(6.2) == [(0, 6.2)]
 
 
+def test_several_lengths_in_one_pass_are_what_each_gives_alone():
+    pictures = noise(131, 24, 32)  # 13.1 s
+
+    def windows(length, count=131):
+        return list(encode_windows(pictures[:count], GEOMETRY, fps=10, window=length))
+
+    together = windows((8, 6, 10))
+    for length in (8, 6, 10):
+        same = [w for w in together if round(w.end - w.start, 6) == length]
+        alone = windows(length)
+        assert len(same) == len(alone) > 1
+        for one, other in zip(same, alone):
+            assert (one.start, one.end) == pytest.approx((other.start, other.end))
+            np.testing.assert_array_equal(one.motion, other.motion)
+            np.testing.assert_allclose(one.appearance, other.appearance, atol=0.01)
+    # Each is given as soon as its last picture is there, the tails when the clip ends.
+    assert [w.end for w in together[:6]] == pytest.approx([6, 8, 9, 10, 12, 12])
+    # Lengths beyond the clip become the clip's own, once, and only where that is something new.
+    lengths = [[round(w.end - w.start, 6) for w in windows((8, 6, 10), n)] for n in (55, 90, 82)]
+    assert lengths == [[5.5], [6, 8, 6, 8, 9.0], [6, 8, 6, 8]]
+
+
 def test_a_pause_is_left_out_and_reported():
     stamps = np.concatenate([np.arange(100) / 10, 40 + np.arange(100) / 10])
     pictures = (np.full((16, 16, 3), index, np.uint8) for index in range(200))

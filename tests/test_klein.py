@@ -74,7 +74,9 @@ def test_the_sheet_fits_the_vae(settings):
         assert side % token == 0
     band = geometry.size[0] / geometry.bands
     assert geometry.samples == 128 and band / geometry.samples == 2  # px a sample
-    assert 60 * band / (8 * train_adapter.WINDOW) == 240  # bpm at which the VAE's latents are blind
+    assert (
+        60 * band / (8 * train_adapter.WINDOWS[0]) == 240
+    )  # bpm at which the VAE's latents are blind
 
 
 def test_the_trainer_follows_the_configuration(tmp_path, capsys):

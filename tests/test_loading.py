@@ -23,7 +23,12 @@ from rppg.adapter_file import write_adapter
 
 MODULES = ("pipeline.py", "pipeline_pulse.py", "bijection.py", "clip_encoder.py", "heart_rate.py")
 GEOMETRY = SheetGeometry(bands=4, samples=96, rows=8, size=(384, 64))
-PULSE_CONFIG = {"geometry": GEOMETRY.to_dict(), "min_confidence": 0.4, "noise_scale": 0.25}
+PULSE_CONFIG = {
+    "geometry": GEOMETRY.to_dict(),
+    "default_windows": [8.0, 6.0, 10.0],
+    "min_confidence": 0.4,
+    "noise_scale": 0.25,
+}
 TARGETS = (
     r"transformer_blocks\.\d+\.(attn\.(to_q|to_k|to_v|to_out\.0)|ff\.linear_in|ff\.linear_out)"
     r"|single_transformer_blocks\.\d+\.attn\.(to_qkv_mlp_proj|to_out)"
@@ -176,7 +181,7 @@ def test_header_is_adopted_and_survives_saving(place, tmp_path):
     pipe = PulsePipeline.from_pretrained(place / "base")
     pipe.load_lora_weights(place / "pulse" / "adapter_model.safetensors")
     assert (pipe.config.min_confidence, pipe.config.noise_scale) == (0.4, 0.25)
-    assert pipe.config.default_window == 8.0
+    assert pipe.config.default_windows == [8.0, 6.0, 10.0]
     pipe.save_pretrained(tmp_path)
     assert json.loads((tmp_path / "model_index.json").read_text())["geometry"] == (
         GEOMETRY.to_dict()

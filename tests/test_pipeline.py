@@ -465,6 +465,23 @@ def test_a_closer_look_that_is_less_sure_is_dropped(pipe):
     assert output.bpm == pytest.approx(66, abs=0.5)
 
 
+def test_of_several_lengths_the_surest_stands(pipe):
+    clear = Painter(pipe, bpm=66).field
+
+    def field(window):  # only windows of 10 s show the pulse
+        if window.end - window.start > 9:
+            return clear(window)
+        return 1e-4 * np.exp(1j * 9 * window.times)[:, None, None] * np.ones((8, 4))
+
+    Painter(pipe, bpm=66).field = field
+    output = pipe(noise_clip(12), fps=FPS, window=(6, 8, 10))
+    assert [(w.start, w.end) for w in output.windows] == [(0, 10), (pytest.approx(2), 12)]
+    assert output.bpm == pytest.approx(66, abs=0.5)
+    assert output.sampling_rate == pytest.approx(9.6)
+    pipe.register_to_config(default_windows=[6.0, 8.0], min_confidence=0.0)
+    assert abs(pipe(noise_clip(12), fps=FPS).bpm - 66) > 10
+
+
 def test_watching_reads_the_last_window_every_second(pipe):
     painter = Painter(pipe, bpm=66, region=(40, 120, 140, 230), amplitude=0.002, noise=0.0005)
     clip, given = noise_clip(12, size=(240, 320)), []
@@ -555,7 +572,7 @@ def test_save_pretrained_round_trip(pipe, tmp_path):
     again = PulsePipeline.from_pretrained(tmp_path)
     again.set_progress_bar_config(disable=True)
     assert again.geometry == GEOMETRY and again.config.noise_scale == 0.25
-    assert again.config.default_window == 8.0 and tuple(again.config.appearance_size) == (64, 64)
+    assert again.config.default_windows == [8.0] and tuple(again.config.appearance_size) == (64, 64)
     clip = noise_clip()
     assert np.array_equal(again(clip, fps=FPS).field, pipe(clip, fps=FPS).field)
 

@@ -21,23 +21,24 @@ from rppg.datasets.recording import Recording, reference_rate
 GRID = 32
 """Cells along each side of a picture that is kept."""
 
-VERSION = 1
+VERSION = 2
 """Of the layout of a shard; part of its header."""
 
 
-def shard_of(recording: Recording, samples=96, window=8.0, stride=4.0):
+def shard_of(recording: Recording, samples=96, window=(8.0, 6.0, 10.0), stride=4.0):
     """All windows of a recording with their targets, as tensors.
 
     Args:
         recording: with a reference pulse.
         samples: time samples of a window, as many as the geometry to train has.
-        window, stride: s.
+        window: s, one length or several.
+        stride: s from one window to the next of its length.
 
     Returns:
         dict of motion [windows, samples, GRID, GRID, 3] float16, appearance [windows, GRID, GRID,
         3] float16, phase [windows, samples] float32 (rad), amplitude [windows, GRID, GRID, 2]
         float32 (real and imaginary part of AC/DC, 0 under the noise), bpm [windows] float32,
-        start [windows] float32 (s), size [2] int32 (width, height of the pictures).
+        start, seconds [windows] float32 (s), size [2] int32 (width, height of the pictures).
 
     Raises:
         ClipError: if the clip cannot be read, or no window of it has a reference.
@@ -69,6 +70,7 @@ def shard_of(recording: Recording, samples=96, window=8.0, stride=4.0):
                 "amplitude": np.stack([found.real, found.imag], -1).astype(np.float32),
                 "bpm": np.float32(bpm),
                 "start": np.float32(part.start),
+                "seconds": np.float32(part.end - part.start),
             }
         )
         size = part.picture_size
@@ -150,7 +152,7 @@ class Shards:
 
         Returns:
             dict of motion [B, samples, rows, bands, 3], appearance [B, h, w, 3], field [B,
-            samples, rows, bands] complex (the phasors to draw), bpm [B].
+            samples, rows, bands] complex (the phasors to draw), bpm [B], seconds [B] (length).
         """
         rows = []
         for place in range(number * size, (number + 1) * size):
@@ -158,22 +160,23 @@ class Shards:
             rng = np.random.default_rng([seed, epoch, place])
             if augment:
                 place = np.random.default_rng([seed, epoch]).permutation(len(self.windows))[place]
-            fine, amplitude, phase, bpm = self._read(*self.windows[place])
+            fine, amplitude, phase, figures = self._read(*self.windows[place])
             box, mirrored = (0.0, 0.0, 1.0, 1.0), False
             if augment:
                 box, mirrored = _random_box(rng, np.abs(amplitude), fine), rng.random() < 0.5
-            rows.append(_cut(fine, amplitude, phase, box, mirrored, geometry, appearance_size, bpm))
+            pictures = _cut(fine, amplitude, phase, box, mirrored, geometry, appearance_size)
+            rows.append(pictures | figures)
         return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
 
     def _read(self, path, index):
         with safe_open(path, framework="np") as file:
             part = {name: file.get_slice(name)[index : index + 1][0] for name in _FIELDS}
             size = tuple(int(side) for side in file.get_tensor("size"))
-        start = float(part["start"])
+        start, seconds = float(part["start"]), float(part["seconds"])
         fine = ClipWindow(
             start=start,
-            end=start + 1.0,
-            times=np.arange(self.samples) / self.samples,
+            end=start + seconds,
+            times=start + (np.arange(self.samples) + 0.5) * seconds / self.samples,
             motion=part["motion"].astype(np.float32),
             appearance=part["appearance"].astype(np.float32),
             frames=self.samples,
@@ -182,10 +185,11 @@ class Shards:
             picture_size=size,
         )
         amplitude = part["amplitude"][..., 0] + 1j * part["amplitude"][..., 1]
-        return fine, amplitude, part["phase"], float(part["bpm"])
+        figures = {name: torch.tensor(float(part[name])) for name in ("bpm", "seconds")}
+        return fine, amplitude, part["phase"], figures
 
 
-_FIELDS = ("motion", "appearance", "phase", "amplitude", "bpm", "start")
+_FIELDS = ("motion", "appearance", "phase", "amplitude", "bpm", "start", "seconds")
 
 
 def _random_box(rng, strength, fine):
@@ -210,7 +214,7 @@ def _random_box(rng, strength, fine):
     return float(low[0]), float(low[1]), float(high[0]), float(high[1])
 
 
-def _cut(fine, amplitude, phase, box, mirrored, geometry, appearance_size, bpm):
+def _cut(fine, amplitude, phase, box, mirrored, geometry, appearance_size):
     """One sample: the box of a window in the sheet's cells, with its phasors."""
     cells = [side * GRID for side in box]
     part = crop_window(fine, cells, geometry, appearance_size)
@@ -226,5 +230,4 @@ def _cut(fine, amplitude, phase, box, mirrored, geometry, appearance_size, bpm):
         "motion": torch.from_numpy(np.ascontiguousarray(motion)),
         "appearance": torch.from_numpy(np.ascontiguousarray(appearance)),
         "field": torch.from_numpy(np.ascontiguousarray(field.astype(np.complex64))),
-        "bpm": torch.tensor(bpm),
     }
