@@ -207,7 +207,7 @@ def test_windows_overlap_and_the_last_one_ends_with_the_clip():
 
 
 def test_several_lengths_in_one_pass_are_what_each_gives_alone():
-    pictures = noise(131, 24, 32)  # 13.1 s
+    pictures = np.random.default_rng(0).integers(0, 255, (131, 24, 32, 3), np.uint8)  # 13.1 s
 
     def windows(length, count=131):
         return list(encode_windows(pictures[:count], GEOMETRY, fps=10, window=length))
@@ -220,12 +220,12 @@ def test_several_lengths_in_one_pass_are_what_each_gives_alone():
         for one, other in zip(same, alone):
             assert (one.start, one.end) == pytest.approx((other.start, other.end))
             np.testing.assert_array_equal(one.motion, other.motion)
-            np.testing.assert_allclose(one.appearance, other.appearance, atol=0.01)
+            np.testing.assert_allclose(one.appearance, other.appearance, atol=0.02)
     # Each is given as soon as its last picture is there, the tails when the clip ends.
     assert [w.end for w in together[:6]] == pytest.approx([6, 8, 9, 10, 12, 12])
     # Lengths beyond the clip become the clip's own, once, and only where that is something new.
     lengths = [[round(w.end - w.start, 6) for w in windows((8, 6, 10), n)] for n in (55, 90, 82)]
-    assert lengths == [[5.5], [6, 8, 6, 8, 9.0], [6, 8, 6, 8]]
+    assert lengths == [[5.5], [6, 8, 8, 6, 9.0], [6, 8, 8, 6]]
 
 
 def test_a_pause_is_left_out_and_reported():

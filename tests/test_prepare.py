@@ -97,7 +97,8 @@ def test_batches_hold_the_pulse_where_it_is(prepared):
     wanted = batch["field"][:, :, :, :2].real.mean((2, 3))
     seen = -batch["motion"][:, :, :, :2, 1].mean((2, 3))
     matches = torch.nn.functional.cosine_similarity(wanted, seen)
-    assert matches.min() > 0.95  # the first beat of a label is read least well
+    # The first beat of a label is read least well, and is most of a short window.
+    assert matches.min() > 0.93 and matches.median() > 0.99
     splits = json.loads((prepared / "splits.json").read_text())["subjects"]
     trained = {BPM[int(s)] for s, name in splits.items() if name == "train"}
     assert set(batch["bpm"].round().tolist()) == trained
