@@ -9,6 +9,7 @@ import json
 import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -102,7 +103,8 @@ def run(options):
     ]
     manifest["damaged"] = damaged
     bar = tqdm(total=len(recordings), initial=len(recordings) - len(missing), unit="recording")
-    with bar, ProcessPoolExecutor(options.workers) as pool:
+    # Not forked: FFmpeg's and torch's threads do not survive that.
+    with bar, ProcessPoolExecutor(options.workers, get_context("spawn")) as pool:
         waiting = {
             pool.submit(one, recording, options.out / f"{recording.name}.safetensors", options): (
                 recording.name
