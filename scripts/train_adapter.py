@@ -14,7 +14,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
+from accelerate.utils import gather_object, parse_flag_from_env
 from safetensors.torch import load_file, save_file
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -30,6 +33,7 @@ from pipeline_pulse import (
     encode_images,
     field_of_images,
     predict_clean,
+    predict_velocity,
     read_fields,
     token_ids,
     token_size,
@@ -119,6 +123,19 @@ def phasor_losses(found, truth):
     return error, (alive * (1 - coherence)).sum() / alive.sum().clamp_min(1)
 
 
+def shard_frozen(model, mesh):
+    """Spreads the frozen base of a PeftModel over the processes of a mesh (FSDP2), in place.
+
+    Each block's weights are gathered when it runs. The adapter stays whole in every process: its
+    gradients are averaged, its average and its checkpoints are made, as without sharding.
+    """
+    adapter = {p for p in model.parameters() if p.requires_grad}
+    transformer = model.get_base_model()
+    blocks = [*transformer.transformer_blocks, *transformer.single_transformer_blocks]
+    for part in (*blocks, transformer):
+        fully_shard(part, mesh=mesh, ignored_params=adapter)
+
+
 class Average(torch.nn.Module):
     """Exponential moving average of the trainable parameters of a model."""
 
@@ -159,6 +176,11 @@ class Trainer:
         self.vae = without_silent_branches(self.vae)
         self.prompt_embeds = pipe.encode_task_prompt().float().to(self.device)
         pipe.text_encoder = None  # 8 GB at full size; its work is done
+        pipe.register_to_config(
+            geometry=self.geometry.to_dict(), appearance_size=list(self.appearance_size)
+        )
+        pipe.set_progress_bar_config(disable=True)
+        self.pipe = pipe
         if arguments.random_base:
             torch.manual_seed(arguments.seed)
             pipe.transformer = type(pipe.transformer).from_config(pipe.transformer.config)
@@ -174,6 +196,11 @@ class Trainer:
         self.model = get_peft_model(pipe.transformer, config).to(self.device)
         if arguments.start:
             set_peft_model_state_dict(self.model, load_file(adapter_weights(arguments.start)))
+        ranks = self.accelerator.num_processes
+        if ranks > 1 and parse_flag_from_env("ACCELERATE_USE_FSDP"):
+            shard_frozen(self.model, init_device_mesh(self.device.type, (ranks,)))
+        if arguments.full:
+            self.model.requires_grad_(True)
         self.transformer = torch.compile(self.model) if arguments.compile else self.model
         self.average = Average(self.model)
         trained = [p for p in self.model.parameters() if p.requires_grad]
@@ -190,7 +217,7 @@ class Trainer:
                 token_ids(*appearance, APPEARANCE_T),
             ]
         ).to(self.device)
-        self.cache = Path(arguments.checkpoints) / "cache"
+        self.cache = Path(arguments.cache or Path(arguments.checkpoints) / "cache")
         self.recorded, self.validated = None, None
         if arguments.data:
             self.recorded = Shards.open(arguments.data, "train")
@@ -251,13 +278,9 @@ class Trainer:
             "seconds": clips["seconds"],
         }
 
-    def clean(self, batch, start):
-        """Predicted clean tokens [B, N, C] of a batch, from the start latents."""
-        with fast_on(self.device.type):
-            clean = predict_clean(
-                self.transformer, start, batch["appearance"], self.prompt_embeds, self.ids
-            )
-        return clean.float()
+    def context(self, batch):
+        """What the transformer is told besides the latents."""
+        return batch["appearance"], self.prompt_embeds, self.ids
 
     def loss(self, batch, rng):
         """Total loss and its parts as a dict of floats."""
@@ -265,8 +288,13 @@ class Trainer:
         if torch.rand((), generator=rng) < NOISY_SHARE:
             noise = torch.randn(start.shape, generator=rng).to(self.device)
             start = start + self.arguments.noise_scale * noise
-        clean = self.clean(batch, start)
+        if self.arguments.objective == "flow":
+            return self.flow_loss(batch, start, rng)
+        with fast_on(self.device.type):
+            clean = predict_clean(self.transformer, start, *self.context(batch)).float()
         latent = F.smooth_l1_loss(clean, batch["target"])
+        if self.arguments.objective == "latent":
+            return latent, {"loss": float(latent.detach())}
         rows = max(1, round(PHASOR_SHARE * len(clean)))
         with fast_on(self.device.type):
             images = drawn(self.vae, clean[:rows], self.geometry)
@@ -277,35 +305,56 @@ class Trainer:
         parts = {"loss": total, "latent": latent, "phasor": phasor, "trace": trace}
         return total, {name: float(value.detach()) for name, value in parts.items()}
 
+    def flow_loss(self, batch, start, rng):
+        """Plain flow matching: the velocity at a logit-normal time between sheet and start."""
+        sigma = torch.randn(len(start), generator=rng).sigmoid().to(self.device)
+        latents = torch.lerp(batch["target"], start, sigma[:, None, None])
+        with fast_on(self.device.type):
+            velocity = predict_velocity(
+                self.transformer, latents, *self.context(batch), sigma
+            ).float()
+        total = F.mse_loss(velocity, start - batch["target"])
+        return total, {"loss": float(total.detach())}
+
     @torch.no_grad()
-    def readings(self, split):
-        """(PulseReading of every clip of a validation split, their true bpm [n]).
+    def readings(self, split, steps):
+        """(PulseReading of every clip of a validation split, the true bpm [n] while it was read).
 
         Simulated clips are read at every length of :data:`WINDOWS`, and the surest reading is
-        kept, as the pipeline does.
+        kept, as the pipeline does. The processes share the batches out.
         """
-        self.average.exchange(self.model)
-        self.model.eval()
-        readings, bpm = [], []
         batches, windows = self.arguments.validation_batches, WINDOWS
         if self.recorded and split != "webcam-null":
             batches = min(batches, max(1, len(self.validated) // self.arguments.batch))
             windows = (None,)
-        for number in range(batches):
+        rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
+        self.average.exchange(self.model)
+        self.model.eval()
+        found = {}
+        for turn in range(0, batches, ranks):  # as many forward passes in every process
+            number = min(turn + rank, batches - 1)
             looks = []
             for window in windows:
                 batch = self.batch(split, number, window)
-                looks.append(self.read(batch))
-            readings += [max(some, key=lambda reading: reading.confidence) for some in zip(*looks)]
-            bpm += batch["bpm"].tolist()
+                looks.append(zip(self.read(batch, steps), batch["bpm"].tolist()))
+            found[number] = [max(some, key=lambda one: one[0].confidence) for some in zip(*looks)]
         self.model.train()
         self.average.exchange(self.model)
+        found = dict(gather_object(list(found.items())))
+        readings, bpm = zip(*sum((found[number] for number in range(batches)), []))
         return readings, np.array(bpm)
 
-    def read(self, batch):
-        """PulseReading of every clip of a batch."""
-        clean = self.clean(batch, batch["motion"])
-        images = drawn(self.vae, clean, self.geometry)
+    def read(self, batch, steps):
+        """PulseReading of every clip of a batch, drawn in some steps of the pipeline's schedule."""
+        with fast_on(self.device.type):
+            clean = self.pipe.denoise(
+                batch["motion"],
+                batch["appearance"],
+                self.prompt_embeds,
+                num_inference_steps=steps,
+                batch_size=len(batch["motion"]),
+            )
+        images = drawn(self.vae, clean.float(), self.geometry)
         fields, weights = (x.cpu().numpy() for x in field_of_images(images, self.geometry))
         rates = self.geometry.samples / batch["seconds"].cpu().numpy()
         return [
@@ -313,7 +362,7 @@ class Trainer:
             for field, weight, rate in zip(fields, weights, rates)
         ]
 
-    def validate(self):
+    def validate(self, steps=1):
         """Figures on clips with a pulse, nothing withheld, and on clips without.
 
         The first are simulated webcam scenes or, with ``--data``, windows of its validation
@@ -322,8 +371,8 @@ class Trainer:
         ``min_confidence`` is the confidence that 97 % of those without a pulse stay below; the
         pipeline keeps the better of two looks, which doubles the false alarms.
         """
-        readings, bpm = self.readings("webcam")
-        none, _ = self.readings("webcam-null")
+        readings, bpm = self.readings("webcam", steps)
+        none, _ = self.readings("webcam-null", steps)
         found = np.array([reading.bpm for reading in readings])
         error = np.where(np.isfinite(found), np.abs(found - bpm), bpm)
         sure, unsure = (np.array([r.confidence for r in some]) for some in (readings, none))
@@ -353,7 +402,8 @@ class Trainer:
     def run(self):
         arguments = self.arguments
         checkpoint = Path(arguments.checkpoints) / "adapter.pt"
-        state = {"model": Lora(self.model), "average": self.average, "optimizer": self.optimizer}
+        model = self.model if arguments.full else Lora(self.model)
+        state = {"model": model, "average": self.average, "optimizer": self.optimizer}
         start, scores = load_checkpoint(checkpoint, **state), None
         trained = [p for p in self.model.parameters() if p.requires_grad]
         rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
@@ -384,22 +434,25 @@ class Trainer:
             self.optimizer.step()
             self.average.update(self.model, step)
             done = step + 1
-            if not first:
-                continue
-            if done % REPORT_EVERY == 0:
+            if first and done % REPORT_EVERY == 0:
                 bar.set_postfix({name: f"{value:.3f}" for name, value in running.items()})
                 row = {name: round(value, 4) for name, value in running.items()}
                 log.write({"step": done, "clips": done * parts_a_step * arguments.batch} | row)
                 running = {}
-            if done % SAVE_EVERY == 0 or done == arguments.steps:
+            if first and (done % SAVE_EVERY == 0 or done == arguments.steps):
                 save_checkpoint(checkpoint, done, **state)
             if done % arguments.validate_every == 0 or done == arguments.steps:
                 scores = self.validate()
-                tqdm.write(f"step {done}: {json.dumps(scores)}")
-                log.write({"step": done, "validation": scores})
-        if not first:
-            return
+                if first:
+                    tqdm.write(f"step {done}: {json.dumps(scores)}")
+                    log.write({"step": done, "validation": scores})
         scores = scores or self.validate()
+        for steps in arguments.also_steps:
+            more = self.validate(steps)
+            if first:
+                log.write({"step": arguments.steps, "inference_steps": steps, "validation": more})
+        if not first or arguments.full:
+            return
         self.average.exchange(self.model)
         write_adapter(
             arguments.out,
@@ -482,6 +535,7 @@ def main(argv=None):
     parser.add_argument("--base", default="tiny", help="folder or Hub id of the base")
     parser.add_argument("--out", default="tiny/adapter", help="folder of the finished adapter")
     parser.add_argument("--checkpoints", default="checkpoints/adapter", help="where to resume from")
+    parser.add_argument("--cache", help="simulated clips (default: cache/ in --checkpoints)")
     parser.add_argument("--log", default="results/train-adapter.jsonl")
     parser.add_argument(
         "--data",
@@ -517,6 +571,26 @@ def main(argv=None):
     )
     parser.add_argument(
         "--random-base", action="store_true", help="ablation: untrained transformer"
+    )
+    parser.add_argument(
+        "--full",
+        action="store_true",
+        help="ablation: train every weight of the transformer; no adapter is written",
+    )
+    parser.add_argument(
+        "--objective",
+        choices=("phasor", "latent", "flow"),
+        default="phasor",
+        help="ablation: one step with losses on latents and phasors (default), one step with a "
+        "loss on latents, or plain flow matching",
+    )
+    parser.add_argument(
+        "--also-steps",
+        type=int,
+        nargs="+",
+        metavar="N",
+        default=(),
+        help="ablation: validate the finished model at these numbers of steps, too",
     )
     parser.set_defaults(target_modules=TARGETS)
     try:

@@ -135,7 +135,8 @@ def test_animations_are_clips(endpoint, sheet, kind):
         file, kind, save_all=True, append_images=frames[1:], duration=83, loop=0, **options
     )
     answer = endpoint({"inputs": base64_of(file.getvalue()), "parameters": {"output": "json"}})
-    assert answer["windows"][0]["end"] == pytest.approx(8, abs=0.4)  # a GIF counts in 10 ms
+    end = max(window["end"] for window in answer["windows"])
+    assert end == pytest.approx(8, abs=0.4)  # a GIF counts in 10 ms
 
 
 def handler_frames(sheet):

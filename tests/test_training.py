@@ -142,29 +142,30 @@ def test_learning_rate_rises_and_falls():
     assert rates.max() == 2.0 and rates[-1] == pytest.approx(0.02, rel=1e-2)
 
 
-def launched(folder, processes):
+def launched(folder, processes, *more, **environment):
     """The adapter of train_adapter.py in several processes on this machine's CPU."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     launch += ["--nproc_per_node", str(processes), "--", str(ROOT / "scripts" / "train_adapter.py")]
-    options = [*ARGUMENTS, "--batch", "1", "--checkpoints", f"{folder}/checkpoints"]
+    options = [*ARGUMENTS, "--batch", "1", "--checkpoints", f"{folder}/checkpoints", *more]
     options += ["--log", f"{folder}/log.jsonl", "--out", f"{folder}/adapter"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | environment
     subprocess.run([*launch, *options], check=True, cwd=ROOT, capture_output=True, env=environment)
     return load_file(folder / "adapter" / "adapter_model.safetensors")
 
 
-def test_two_processes_learn_what_one_that_accumulates_does(tmp_path):
+def test_two_processes_learn_what_one_that_accumulates_does_sharded_or_not(tmp_path):
     two = launched(tmp_path / "two", 2)
-    options = ["--batch", "1", "--accumulate", "2", "--checkpoints", f"{tmp_path}/one/checkpoints"]
-    options += ["--log", f"{tmp_path}/one/log.jsonl", "--out", f"{tmp_path}/one/adapter"]
-    assert train_adapter.main([*ARGUMENTS, *options]) == 0
-    one = load_file(tmp_path / "one" / "adapter" / "adapter_model.safetensors")
+    one = launched(tmp_path / "one", 1, "--accumulate", "2")
     alone = launched(tmp_path / "alone", 1)
 
     for name, weight in one.items():
         torch.testing.assert_close(two[name], weight, rtol=0, atol=1e-6, msg=name)
     # Who sees but half of the clips learns something else.
     assert max((alone[name] - weight).abs().max() for name, weight in one.items()) > 1e-4
+    # What a launch file with FSDP sets: the frozen base is spread over both, nothing else changes.
+    sharded = launched(tmp_path / "sharded", 2, ACCELERATE_USE_FSDP="true", FSDP_VERSION="2")
+    for name, weight in two.items():
+        torch.testing.assert_close(sharded[name], weight, rtol=0, atol=1e-6, msg=name)
     rows = (tmp_path / "two" / "log.jsonl").read_text().splitlines()
     assert json.loads(rows[0])["settings"]["batch"] == 1 and len(rows) == 2  # one rank writes
 
@@ -175,7 +176,10 @@ def test_launch_files_are_accelerates(kind):
 
     config = load_config_from_file(str(ROOT / "scripts" / "accelerate" / f"{kind}.yaml"))
     assert config.mixed_precision == "no"
-    assert (config.num_processes > 1) == (kind != "one-gpu")
+    several = kind != "one-gpu"
+    assert (config.num_processes > 1) == several
+    assert (config.distributed_type == "FSDP") == several
+    assert config.fsdp_config.get("fsdp_version") == (2 if several else None)
 
 
 def test_checkpointing_and_a_smaller_optimizer(tmp_path, capsys, monkeypatch):
