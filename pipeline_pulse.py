@@ -792,7 +792,7 @@ class PulsePipeline(Flux2KleinPipeline):
         crop: tuple[float, float, float, float] | None = None,
         num_inference_steps: int | None = None,
         ensemble_size: int = 1,
-        batch_size: int = 1,
+        batch_size: int = 8,
         generator: torch.Generator | None = None,
         prompt_embeds: torch.Tensor | str | Path | None = None,
         output_type: str = "np",
@@ -825,7 +825,7 @@ class PulsePipeline(Flux2KleinPipeline):
             ensemble_size (`int`):
                 Drawings of every window, from different noise, whose phasors are averaged.
             batch_size (`int`):
-                Drawings made at once.
+                Drawings made at once; the search for the pulse has dozens of them.
             generator (`torch.Generator`, *optional*):
                 Source of the noise. Without it a single drawing starts from the motion sheet's
                 latents as they are, and is the same each time.
@@ -1086,18 +1086,19 @@ class PulsePipeline(Flux2KleinPipeline):
         Returns:
             (motion sheets [windows, N, 4 C], appearance images [windows, M, 4 C]).
         """
+        device = self._execution_device  # looks at every module: once, not for every picture
+
+        def tokens(pictures):
+            images = torch.from_numpy(pictures).movedim(-1, 1) * 2 - 1
+            return encode_images(self.vae, images.to(device))
+
         motion, appearance = [], []
         for start in range(0, len(windows), batch_size):
             batch = windows[start : start + batch_size]
             sheets = motion_sheet(np.stack([window.motion for window in batch]), self.geometry)
-            motion.append(self._encode(sheets))
-            appearance.append(self._encode(np.stack([window.appearance for window in batch])))
+            motion.append(tokens(sheets))
+            appearance.append(tokens(np.stack([window.appearance for window in batch])))
         return torch.cat(motion), torch.cat(appearance)
-
-    def _encode(self, pictures):
-        """Tokens of pictures [B, H, W, 3] in [0, 1]."""
-        images = torch.from_numpy(pictures).movedim(-1, 1) * 2 - 1
-        return encode_images(self.vae, images.to(self._execution_device))
 
     def prepare_latents(self, motion, ensemble_size: int, generator=None):
         """Where the flow starts, [ensemble * windows, N, 4 C], member by member.
@@ -1138,7 +1139,8 @@ class PulsePipeline(Flux2KleinPipeline):
                 batch = latents[start : start + batch_size]
                 which = torch.arange(start, start + len(batch)) % len(references)
                 context = references[which.to(references.device)]
-                for step, t in enumerate(self._timesteps(num_inference_steps, ids)):
+                timesteps = self._timesteps(num_inference_steps, ids, latents.device)
+                for step, t in enumerate(timesteps):
                     if self.interrupt:
                         continue
                     self._current_timestep = t
@@ -1158,7 +1160,7 @@ class PulsePipeline(Flux2KleinPipeline):
         self._current_timestep = None
         return torch.cat(done)
 
-    def _timesteps(self, num_inference_steps, ids):
+    def _timesteps(self, num_inference_steps, ids, device):
         """The scheduler, set as the parent sets it for an image of this size."""
         sigmas = np.linspace(1.0, 1 / num_inference_steps, num_inference_steps)
         if getattr(self.scheduler.config, "use_flow_sigmas", False):
@@ -1166,7 +1168,7 @@ class PulsePipeline(Flux2KleinPipeline):
         drawn = int((ids[:, 0] == 0).sum())
         mu = compute_empirical_mu(image_seq_len=drawn, num_steps=num_inference_steps)
         timesteps, _ = retrieve_timesteps(
-            self.scheduler, num_inference_steps, self._execution_device, sigmas=sigmas, mu=mu
+            self.scheduler, num_inference_steps, device, sigmas=sigmas, mu=mu
         )
         self._num_timesteps = len(timesteps)
         if hasattr(self.scheduler, "set_begin_index"):
