@@ -91,6 +91,9 @@ ADAPTER_FILE = "adapter_model.safetensors"
 LARGEST_AMPLITUDE = 0.05
 """Pulsatile AC/DC to which a cell is cut down; skin reaches 0.015, a cell of pure red means 12."""
 
+SAME_RATE = 6.0
+"""Difference in bpm up to which two readings of a clip may be of one pulse."""
+
 OFF_PALETTE = 0.1
 """Distance from the palette (RGB units) at which a pixel counts half."""
 
@@ -338,6 +341,28 @@ def jackknife_uncertainty(fields, weights, starts, sampling_rate):
     return float(np.sqrt((bands - 1) * np.var(rates)))
 
 
+def agreed_rate(rates, confidences, spread=SAME_RATE / 3):
+    """The rate that most readings agree on: the mode of their density.
+
+    A pulse shows at the same rate in every part of the skin and at every length of the window; what
+    is drawn of noise does not.
+
+    Args:
+        rates: [n] bpm, NaN for a reading without one.
+        confidences: [n] >= 0, the weight of each.
+        spread: standard deviation in bpm of the Gaussian that stands for a reading.
+
+    Returns:
+        bpm, one of the rates; NaN without a reading of any weight.
+    """
+    rates, weights = np.asarray(rates, float), np.asarray(confidences, float)
+    rates, weights = rates[np.isfinite(rates)], weights[np.isfinite(rates)]
+    if not weights.any():
+        return np.nan
+    density = np.exp(-0.5 * ((rates[:, None] - rates) / spread) ** 2) @ weights
+    return float(rates[density.argmax()])
+
+
 def boxes_to_try(picture_size):
     """The whole picture, and boxes of the shape of a face that cover it, a third of each shared.
 
@@ -499,9 +524,15 @@ def by_length(windows):
     return list(lists.values())
 
 
-def surest(looks):
-    """The look with the highest confidence, the first of equals."""
-    return max(looks, key=lambda look: look.reading.confidence)
+def surest(looks, rate):
+    """The look with the highest confidence, of those that agree with a rate where any does.
+
+    Args:
+        looks: list of _Look.
+        rate: bpm, or NaN.
+    """
+    agreeing = [look for look in looks if abs(look.reading.bpm - rate) <= SAME_RATE]
+    return max(agreeing or looks, key=lambda look: look.reading.confidence)
 
 
 @dataclass(frozen=True)
@@ -903,8 +934,9 @@ class PulsePipeline(Flux2KleinPipeline):
         looks = [look(some) for some in windows]
 
         # 5. Look closer, where the pulse is clearest.
+        rate = np.nan
         if fine and not isinstance(clip, Iterator) and not self.interrupt:
-            box = self.find_pulse(fine, prompt_embeds, num_inference_steps, batch_size)
+            box, rate = self.find_pulse(fine, prompt_embeds, num_inference_steps, batch_size)
             if box is not None:
                 windows = by_length(encode(self.geometry, crop=box, appearance_size=size))
                 looks += [look(some) for some in windows]
@@ -913,7 +945,7 @@ class PulsePipeline(Flux2KleinPipeline):
         self.maybe_free_model_hooks()
 
         # 7. Put the output together.
-        output = self.make_output(surest(looks), output_type, output_uncertainty)
+        output = self.make_output(surest(looks, rate), output_type, output_uncertainty)
         return output if return_dict else tuple(getattr(output, f.name) for f in fields(output))
 
     @torch.no_grad()
@@ -961,7 +993,7 @@ class PulsePipeline(Flux2KleinPipeline):
             callback_on_step_end_tensor_inputs=(),
         )
         encode = partial(encode_windows, clip, fps=fps, timestamps=timestamps, crop=crop)
-        box, next_search = None, 0.0
+        box, rate, next_search = None, np.nan, 0.0
         self._interrupt = False
         latest = {}  # the last window of each length; of those that end together, longest first
         for fine in self._fine_windows(partial(encode, window=lengths, stride=stride)):
@@ -974,11 +1006,11 @@ class PulsePipeline(Flux2KleinPipeline):
             whole = [look([self._part(one, (0, 0, 1, 1))]) for one in recent]
             if crop is None and fine.end >= next_search:
                 next_search = fine.end + max(lengths)
-                found = self.find_pulse(recent, prompt_embeds, steps, 1)
+                found, rate = self.find_pulse(recent, prompt_embeds, steps, 1)
                 sides = fine.picture_size * 2
                 box = found and tuple(side / length for side, length in zip(found, sides))
             closer = [look([self._part(one, box)]) for one in recent] if box else []
-            yield self.make_output(surest(whole + closer), "np", False)
+            yield self.make_output(surest(whole + closer, rate), "np", False)
         self.maybe_free_model_hooks()
 
     def look(
@@ -1037,17 +1069,19 @@ class PulsePipeline(Flux2KleinPipeline):
     def find_pulse(self, fine, prompt_embeds, num_inference_steps: int, batch_size: int):
         """The part of the picture whose drawing is most surely one pulse.
 
-        A search by looking: boxes over the whole picture first, then those near the best. A box
-        counts as much as the surest reading in it.
+        A search by looking: boxes over the whole picture first, then those near the best. Their
+        readings, of every length, vote on the rate; a box counts as much as its surest reading
+        that agrees with the vote.
 
         Args:
             fine: windows to read, of :meth:`encode_finely`.
 
         Returns:
-            (left, top, right, bottom) in pixels, None if nothing beats the whole picture.
+            ((left, top, right, bottom) in pixels, None if nothing beats the whole picture; the
+            rate in bpm that the boxes over the whole picture agree on, NaN if none has one).
         """
         width, height = fine[0].picture_size
-        sure, boxes = {}, boxes_to_try((width, height))
+        sure, boxes, rate = {}, boxes_to_try((width, height)), None
         whole = boxes[0]
         for nearer in (boxes_nearby, None):
             boxes = [box for box in boxes if self._large(box, width, height)]
@@ -1064,15 +1098,22 @@ class PulsePipeline(Flux2KleinPipeline):
             )
             images = torch.cat(list(self.decode_sheets(latents, batch_size)))
             fields, weights = (x.numpy() for x in field_of_images(images, self.geometry))
-            tried = [box for box in boxes for _ in fine]
-            for box, part, field, weight in zip(tried, windows, fields, weights):
-                reading = read_fields(field[None], weight[None], [part.start], part.sampling_rate)
-                sure[box] = max(reading.confidence, sure.get(box, 0.0))
+            readings = [
+                read_fields(field[None], weight[None], [part.start], part.sampling_rate)
+                for part, field, weight in zip(windows, fields, weights)
+            ]
+            if rate is None:
+                found = [(reading.bpm, reading.confidence) for reading in readings]
+                rate = agreed_rate(*zip(*found))
+            for box, reading in zip([box for box in boxes for _ in fine], readings):
+                agrees = np.isnan(rate) or abs(reading.bpm - rate) <= SAME_RATE
+                sure[box] = max(reading.confidence if agrees else 0.0, sure.get(box, 0.0))
             best = max(sure, key=sure.get)
             boxes = nearer(best) if nearer and best != whole else []
+        rate = np.nan if rate is None else rate
         if not sure or best == whole:
-            return None
-        return tuple(side * length for side, length in zip(best, (width, height, width, height)))
+            return None, rate
+        return tuple(x * y for x, y in zip(best, (width, height, width, height))), rate
 
     @staticmethod
     def _large(box, width, height):

@@ -1,4 +1,4 @@
-"""Trains the miniature's adapter in several ways on the same clips and writes results/ablation.json.
+"""Trains the miniature's adapter in several ways on the same clips: results/ablation.json.
 
 Each way is one run of train_adapter.py under out/ablation/, from the base, on the same simulated
 clips in the same order; the same command goes on where it stopped. Every one is validated at one

@@ -151,9 +151,7 @@ def test_routes_from_the_hub_and_then_offline(place, expected):
     commit = hub.commit("user/pulse")
     for route, result in {**online, "offline": offline["snapshot"]}.items():
         assert result["module"].startswith("diffusers_modules.local."), route
-        np.testing.assert_allclose(
-            result["field"], expected, rtol=1e-3, atol=1e-6, err_msg=route
-        )
+        np.testing.assert_allclose(result["field"], expected, rtol=1e-3, atol=1e-6, err_msg=route)
     assert commit in online["hub id"]["module"]
     assert "cannot get type annotation" not in messages and "not expected" not in messages
     weights = [request for request in hub.requests if "text_encoder/model" in request]

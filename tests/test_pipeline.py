@@ -2,6 +2,7 @@
 
 import copy
 import re
+from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
@@ -189,6 +190,23 @@ def test_boxes_to_try_cover_the_picture_and_hold_a_face_anywhere(size):
     x, y = np.random.default_rng(0).uniform(size=(2, 1000, 1))
     inside = (left <= x) & (x <= right) & (top <= y) & (y <= bottom)
     assert inside.any(1).all()
+
+
+def test_the_rate_that_most_readings_agree_on():
+    rates = [56.0, 123.0, 55.5, np.nan, 57.0, 90.0]
+    assert pp.agreed_rate(rates, [0.2, 0.4, 0.2, 0.9, 0.2, 0.1]) == 56.0
+    assert pp.agreed_rate(rates, [0.2, 0.9, 0.2, 0.9, 0.2, 0.1]) == 123.0
+    assert np.isnan(pp.agreed_rate([np.nan, 70.0], [0.5, 0.0]))
+
+
+def test_the_surest_look_is_one_that_agrees_where_any_does():
+    looks = [
+        SimpleNamespace(reading=SimpleNamespace(bpm=bpm, confidence=confidence))
+        for bpm, confidence in [(110.0, 0.5), (57.0, 0.2), (54.0, 0.3), (np.nan, 0.6)]
+    ]
+    assert pp.surest(looks, 56.0) is looks[2]
+    assert pp.surest(looks, np.nan) is looks[3]
+    assert pp.surest(looks[:2], 70.0) is looks[0]
 
 
 def test_boxes_nearby_are_moved_and_scaled_inside_the_picture():
