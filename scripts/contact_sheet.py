@@ -1,7 +1,7 @@
 """Makes a contact sheet of a clip: one picture that can be dropped into the widget.
 
 96 frames of 8 s, row by row, each the mean of its share of the time. --check measures how far the
-rates read from such sheets, as PNG and as JPEG, lie from those of the clips themselves.
+rates read from such sheets, as PNG and as JPEG, lie from those of the same seconds of the clips.
 """
 
 import argparse
@@ -67,6 +67,13 @@ def measured_again(image, pipe, jpeg=None):
     return pipe(frames, fps=len(frames) / SECONDS)
 
 
+def measured(clip, pipe):
+    """PulseOutput of the seconds of a clip that its contact sheet shows."""
+    shown = [(time, picture) for time, picture in read_frames(clip) if time < SECONDS]
+    times, pictures = zip(*shown)
+    return pipe(list(pictures), timestamps=times)
+
+
 def check(folder, count, out):
     """Writes results/contact-sheet.json: rates of clips, and of their sheets."""
     from tqdm import tqdm
@@ -80,7 +87,7 @@ def check(folder, count, out):
     for recording in tqdm(synthetic_recordings(folder)[:count], unit="clip"):
         image = contact_sheet(recording.path)
         outputs = {
-            "clip": pipe(str(recording.path)),
+            "clip": measured(recording.path, pipe),
             "png": measured_again(image, pipe),
             "jpeg 90": measured_again(image, pipe, 90),
         }

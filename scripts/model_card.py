@@ -120,8 +120,8 @@ def contact_sheets():
     result = load(name)
     png, jpeg = result["figures"]["png"], result["figures"]["jpeg 90"]
     return (
-        f"Of {png['clips']} rendered clips {png['clips_answered']} get a rate; of the "
-        f"{png['both_answered']} of these whose contact sheet (PNG) gets one too, "
+        f"Of {png['clips']} rendered clips {png['clips_answered']} get a rate from their first "
+        f"8 s; of the {png['both_answered']} of these whose contact sheet (PNG) gets one too, "
         f"{png['within_2_bpm_of_the_clip']:.0%} agree within 2 bpm (mean difference "
         f"{png['mae_bpm_to_the_clip']:.2f} bpm); as JPEG of quality 90, "
         f"{jpeg['both_answered']} get one, {jpeg['within_2_bpm_of_the_clip']:.0%} within 2 bpm "
@@ -198,6 +198,32 @@ def training():
     )
 
 
+def ablation():
+    """Ways to train the miniature's adapter, side by side."""
+    name = "ablation.json"
+    result = load(name)
+    runs = result["runs"].values()
+    steps = sorted(next(iter(runs))["validation"], key=int)
+    lines = [
+        "| trained for | " + " | ".join(f"{n} step{'s' * (n != '1')}" for n in steps) + " |",
+        "|---|" + "---|" * len(steps),
+    ]
+    for run in runs:
+        cells = [
+            f"{its['mae_bpm']:.1f}, {its['within_3_bpm']:.0%}"
+            for its in (run["validation"][n] for n in steps)
+        ]
+        lines.append("| " + " | ".join([run["what"], *cells]) + " |")
+    settings = result["settings"]
+    clips = next(iter(runs))["validation"][steps[0]]["clips"]
+    return (
+        "\n".join(lines) + "\n\nMAE in bpm and share within 3 bpm of every best guess on "
+        f"{clips} simulated webcam clips of validation subjects, one look at each, after "
+        f"{settings['steps'] * settings['batch']:,} training clips, one seed.\n\n"
+        f"Source: {source(name, result)}."
+    )
+
+
 def klein():
     """What the 4B adapter is and what its training keeps in memory, by count."""
     name = "klein-sizes.json"
@@ -245,6 +271,7 @@ BLOCKS = {
     "published": published,
     "real-footage": real_footage,
     "training": training,
+    "ablation": ablation,
     "speed": speed,
     "klein": klein,
 }
