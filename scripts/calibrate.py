@@ -1,26 +1,26 @@
 """Sets an adapter's min_confidence from clips without a pulse, measured by the whole pipeline.
 
 The threshold is the confidence that a given share of the clips stays below. Use clips of the
-validation split (scripts/synthesize.py --split validation --pulse 0), never the test clips.
+validation split (scripts/synthesize.py --split validation --pulse 0), never the test clips. What is
+measured is kept under out/evaluate/: the same command goes on where it stopped.
 """
 
 import argparse
 import json
 import sys
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
-from accelerate.utils import gather_object  # noqa: E402
 from safetensors import safe_open  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
-from tqdm import tqdm  # noqa: E402
 
-from rppg.evaluation import synthetic_recordings  # noqa: E402
+from rppg.evaluation import PULSE, synthetic_recordings  # noqa: E402
 from rppg.training import provenance  # noqa: E402
-from scripts.evaluate import load_pipeline, processes  # noqa: E402
+from scripts.evaluate import CACHE, load_pipeline, measured, processes  # noqa: E402
 
 
 def set_min_confidence(path, threshold):
@@ -47,13 +47,13 @@ def main(argv=None):
     parser.add_argument("--adapter", type=Path, default=Path("tiny/adapter"))
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "calibration.json")
     args = parser.parse_args(argv)
-    pipe = load_pipeline(args.model, str(args.adapter))
+    args.methods, args.cache = [PULSE], CACHE
     clips = synthetic_recordings(args.null)
-    state = processes()  # torchrun and accelerate launch share the clips out
-    mine = tqdm(clips[state.process_index :: state.num_processes], "clips without a pulse")
-    confidences = gather_object([pipe(str(clip.path)).confidence for clip in mine])
-    if not state.is_main_process:
+    pipe = cache(lambda: load_pipeline(args.model, str(args.adapter)))
+    rows = measured("calibration", clips, args, pipe)  # torchrun shares the clips out
+    if not processes().is_main_process:
         return
+    confidences = [row["confidence"] for row in rows]
     threshold = round(float(np.quantile(confidences, args.share)), 4)
     set_min_confidence(args.adapter / "adapter_model.safetensors", threshold)
     result = provenance(seed=None) | {

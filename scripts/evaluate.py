@@ -43,7 +43,7 @@ def arguments(argv):
         "model that was trained on another data set)",
     )
     parser.add_argument("--clips", type=Path, help="rendered clips (default: rendered into out/)")
-    parser.add_argument("--null", type=Path, help="the same clips rendered without a pulse")
+    parser.add_argument("--null", type=Path, help="the same clips without a pulse, for pulse")
     parser.add_argument("--count", type=int, default=200, help="clips to render without --clips")
     parser.add_argument("--methods", default="pulse,green,chrom,pos", help="separated by commas")
     parser.add_argument("--out", type=Path, default=ROOT / "results")
@@ -177,9 +177,10 @@ def run(args):
         clips = args.clips or rendered(args.where, args.count, pulse=True)
         rows = measured(name, evaluation.synthetic_recordings(clips), args, pipe)
         null = args.null or (None if args.clips else rendered(args.where, args.count, pulse=False))
-        if null:
+        if null and evaluation.PULSE in args.methods:  # the others never abstain
             recordings = evaluation.synthetic_recordings(null)
-            null_rows = measured(f"{name}-null", recordings, args, pipe)
+            alone = argparse.Namespace(**vars(args) | {"methods": [evaluation.PULSE]})
+            null_rows = measured(f"{name}-null", recordings, alone, pipe)
         figures = evaluation.summary(rows, null_rows, args.seed)
     if not processes().is_main_process:
         return

@@ -177,17 +177,22 @@ def cached(tmp_path):
     return ["--cache", str(tmp_path / "cache")]
 
 
-def test_script_writes_rows_figures_and_provenance(folder, out, cached, tmp_path, capsys):
+def test_script_writes_rows_figures_and_provenance(
+    folder, out, cached, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(evaluate, "load_pipeline", lambda *names: fake_pipe)
     null = tmp_path / "null"
     write_recording(null, 0, 0.0)
     command = ["--data", "synthetic:test", "--clips", str(folder), "--null", str(null)]
-    command += ["--methods", "green,pos", "--out", str(out), *cached]
+    command += ["--methods", "pulse,green,pos", "--out", str(out), *cached]
     assert evaluate.main(command) == 0
     assert (out / "synthetic-test.png").stat().st_size > 20_000
     result = json.loads((out / "synthetic-test.json").read_text())
-    assert len(result["rows"]) == 8 and len(result["null_rows"]) == 2
+    assert len(result["rows"]) == 12
+    assert [row["method"] for row in result["null_rows"]] == ["pulse"]  # the others always answer
     assert result["figures"]["pos"]["forced"]["mae"] < 1
-    assert result["figures"]["pos"]["null"] == {"n": 1, "abstained": 0.0}
+    assert result["figures"]["pulse"]["null"] == {"n": 1, "abstained": 0.0}
+    assert "null" not in result["figures"]["pos"]
     assert {"command", "seed", "commit", "versions", "settings"} <= set(result)
     assert str(tmp_path) not in json.dumps(result)  # results name no machine's folders
     assert "| pos | 4 |" in capsys.readouterr().out

@@ -4,6 +4,7 @@ The scene and its shading are those of the fast path; noise, rounding and codec 
 """
 
 import json
+import os
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -243,9 +244,12 @@ def write_clip(path, seed, seconds=10.0, pulse=True, **recipe):
     if not pulse:
         scene = scene.without_pulse()
     frames = render_frames(scene, chosen.size, seconds)
+    # Two processes may render one clip at once: each writes a file of its own, the last one stays.
+    new = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
     stamps = write_video(
-        path, frames, chosen.size, chosen.codec, chosen.quality, float(scene.clock.fps)
+        new, frames, chosen.size, chosen.codec, chosen.quality, float(scene.clock.fps)
     )
+    new.replace(path)
     Image.fromarray((mask * 255).round().astype(np.uint8)).save(path.with_suffix(".png"))
     truth = ground_truth(scene, chosen, stamps, seconds)
     path.with_suffix(".json").write_text(json.dumps(truth))
