@@ -170,7 +170,10 @@ def real_footage():
             f"| {Path(name).stem} | {len(rows)} | {answered} | {confidences[-1]:.2f} "
             f"| {confidences[len(rows) // 2]:.2f} |"
         )
-    return "\n".join(lines) + "\n\nSource: " + ", ".join(f"`results/{n}`" for n in names) + "."
+    wrist = next(row for row in load(names[0])["rows"] if row["method"] == "pulse")
+    rates = ", ".join(f"{window['bpm']:.0f}" for window in wrist["windows"])
+    sources = ", ".join(f"`results/{n}`" for n in names)
+    return "\n".join(lines) + f"\n\nThe wrist's windows: {rates} bpm.\n\nSource: {sources}."
 
 
 def training():
