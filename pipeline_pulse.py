@@ -591,8 +591,9 @@ class PulsePipeline(Flux2KleinPipeline):
             (width, height) of the appearance image in pixels.
         default_windows (`tuple[float]`):
             Lengths of a window in seconds, 5 to 10: a clip is read at each, the surest reading
-            stands. The longer the window, the faster a pulse looks on the sheet: a drawing that
-            fails at one length because the rate is slow or fast often succeeds at another.
+            that agrees with the vote of [`find_pulse`] stands. The longer the window, the faster a
+            pulse looks on the sheet: a drawing that fails at one length because the rate is slow or
+            fast often succeeds at another.
         default_num_inference_steps (`int`):
             Steps of the flow; the adapter is trained for one.
         noise_scale (`float`):
@@ -1081,7 +1082,7 @@ class PulsePipeline(Flux2KleinPipeline):
             rate in bpm that the boxes over the whole picture agree on, NaN if none has one).
         """
         width, height = fine[0].picture_size
-        sure, boxes, rate = {}, boxes_to_try((width, height)), None
+        sure, boxes, rate = {}, boxes_to_try((width, height)), np.nan
         whole = boxes[0]
         for nearer in (boxes_nearby, None):
             boxes = [box for box in boxes if self._large(box, width, height)]
@@ -1102,7 +1103,7 @@ class PulsePipeline(Flux2KleinPipeline):
                 read_fields(field[None], weight[None], [part.start], part.sampling_rate)
                 for part, field, weight in zip(windows, fields, weights)
             ]
-            if rate is None:
+            if nearer:  # those near the best would vote for it
                 found = [(reading.bpm, reading.confidence) for reading in readings]
                 rate = agreed_rate(*zip(*found))
             for box, reading in zip([box for box in boxes for _ in fine], readings):
@@ -1110,7 +1111,6 @@ class PulsePipeline(Flux2KleinPipeline):
                 sure[box] = max(reading.confidence if agrees else 0.0, sure.get(box, 0.0))
             best = max(sure, key=sure.get)
             boxes = nearer(best) if nearer and best != whole else []
-        rate = np.nan if rate is None else rate
         if not sure or best == whole:
             return None, rate
         return tuple(x * y for x, y in zip(best, (width, height, width, height))), rate

@@ -197,7 +197,10 @@ class Trainer:
         if arguments.start:
             set_peft_model_state_dict(self.model, load_file(adapter_weights(arguments.start)))
         ranks = self.accelerator.num_processes
-        if ranks > 1 and parse_flag_from_env("ACCELERATE_USE_FSDP"):
+        self.sharded = ranks > 1 and parse_flag_from_env("ACCELERATE_USE_FSDP")
+        if self.sharded and arguments.full:
+            raise ClipError("--full trains the base that FSDP spreads: launch it without FSDP")
+        if self.sharded:
             shard_frozen(self.model, init_device_mesh(self.device.type, (ranks,)))
         if arguments.full:
             self.model.requires_grad_(True)
@@ -408,7 +411,8 @@ class Trainer:
         trained = [p for p in self.model.parameters() if p.requires_grad]
         rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
         first = self.accelerator.is_main_process
-        log = Log(arguments.log, arguments.seed, vars(arguments)) if first else None
+        settings = vars(arguments) | {"processes": ranks, "sharded": self.sharded}
+        log = Log(arguments.log, arguments.seed, settings) if first else None
         parts_a_step = ranks * arguments.accumulate
         epoch = arguments.clips // (arguments.batch * parts_a_step)  # steps
         bar = tqdm(range(start, arguments.steps), "adapter", arguments.steps, initial=start)

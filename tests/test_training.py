@@ -8,16 +8,19 @@ import sys
 
 import numpy as np
 import pytest
+import tiny_components
 import torch
 import torch.nn.functional as F
 from conftest import ROOT
-from peft import PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import DTensor
 
 from pipeline_pulse import PulsePipeline
 from rppg import miniature, training
 from rppg.pictures import KINDS, TASKS, examples, pictures
-from scripts import train_adapter, train_base
+from scripts import ablate, train_adapter, train_base
 
 
 def rng(seed=0):
@@ -142,6 +145,9 @@ def test_learning_rate_rises_and_falls():
     assert rates.max() == 2.0 and rates[-1] == pytest.approx(0.02, rel=1e-2)
 
 
+WAYS = {"two": 2, "one": 1, "alone": 1, "sharded": 2}  # runs below and their processes
+
+
 def launched(folder, processes, *more, **environment):
     """The adapter of train_adapter.py in several processes on this machine's CPU."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
@@ -166,8 +172,41 @@ def test_two_processes_learn_what_one_that_accumulates_does_sharded_or_not(tmp_p
     sharded = launched(tmp_path / "sharded", 2, ACCELERATE_USE_FSDP="true", FSDP_VERSION="2")
     for name, weight in two.items():
         torch.testing.assert_close(sharded[name], weight, rtol=0, atol=1e-6, msg=name)
-    rows = (tmp_path / "two" / "log.jsonl").read_text().splitlines()
-    assert json.loads(rows[0])["settings"]["batch"] == 1 and len(rows) == 2  # one rank writes
+    rows = {way: (tmp_path / way / "log.jsonl").read_text().splitlines() for way in WAYS}
+    settings = {way: json.loads(rows[way][0])["settings"] for way in WAYS}
+    assert {way: settings[way]["processes"] for way in WAYS} == WAYS
+    assert [way for way in WAYS if settings[way]["sharded"]] == ["sharded"]
+    assert settings["two"]["batch"] == 1 and len(rows["two"]) == 2  # one rank writes
+
+
+def test_sharding_spreads_the_base_and_leaves_the_adapter_whole():
+    store = torch.distributed.HashStore()
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        config = LoraConfig(r=2, target_modules=train_adapter.TARGETS)
+        model = get_peft_model(tiny_components.transformer(), config)
+        train_adapter.shard_frozen(model, init_device_mesh("cpu", (1,)))
+        for name, parameter in model.named_parameters():
+            assert isinstance(parameter, DTensor) != ("lora" in name), name
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_ways_to_train_side_by_side(tmp_path, monkeypatch):
+    command = ["--ways", "latent", "flow", "full", "--steps", "2", "--batch", "2", "--clips", "4"]
+    command += ["--validation-batches", "1", "--folder", str(tmp_path)]
+    command += ["--out", str(tmp_path / "ablation.json")]
+    assert ablate.main(command) == 0
+    result = json.loads((tmp_path / "ablation.json").read_text())
+    assert list(result["runs"]) == ["latent", "flow", "full"]
+    for run in result["runs"].values():
+        assert list(run["validation"]) == ["1", "2", "4", "8"]
+        assert all(figures["clips"] == 2 for figures in run["validation"].values())
+    one, flow = (result["runs"][way]["validation"]["1"]["mae_bpm"] for way in ("latent", "flow"))
+    assert one != flow  # another objective, another model
+    assert [(tmp_path / way / "adapter").exists() for way in result["runs"]] == [True, True, False]
+    monkeypatch.setattr(train_adapter, "main", lambda command: pytest.fail("trained again"))
+    assert ablate.main(command) == 0
 
 
 @pytest.mark.parametrize("kind", ["one-gpu", "several-gpus", "several-nodes"])
