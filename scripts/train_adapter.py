@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -88,9 +89,10 @@ def cached_batch(path, make):
         path.parent.mkdir(parents=True, exist_ok=True)
         halves = {name: tensor.to(torch.float16).contiguous() for name, tensor in batch.items()}
         halves |= {name: batch[name].float().contiguous() for name in ("field", "bpm", "seconds")}
-        new = path.with_suffix(".new")
-        save_file(halves, new)
-        new.replace(path)
+        with TemporaryDirectory(dir=path.parent) as own:  # other processes may make the same batch
+            new = Path(own) / path.name
+            save_file(halves, new)
+            new.replace(path)
     return {name: tensor.float() for name, tensor in load_file(path).items()}
 
 

@@ -155,7 +155,10 @@ def launched(folder, processes, *more, **environment):
     options = [*ARGUMENTS, "--batch", "1", "--checkpoints", f"{folder}/checkpoints", *more]
     options += ["--log", f"{folder}/log.jsonl", "--out", f"{folder}/adapter"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"} | environment
-    subprocess.run([*launch, *options], check=True, cwd=ROOT, capture_output=True, env=environment)
+    run = subprocess.run(
+        [*launch, *options], cwd=ROOT, capture_output=True, text=True, env=environment
+    )
+    assert run.returncode == 0, run.stderr
     return load_file(folder / "adapter" / "adapter_model.safetensors")
 
 
@@ -177,6 +180,24 @@ def test_two_processes_learn_what_one_that_accumulates_does_sharded_or_not(tmp_p
     assert {way: settings[way]["processes"] for way in WAYS} == WAYS
     assert [way for way in WAYS if settings[way]["sharded"]] == ["sharded"]
     assert settings["two"]["batch"] == 1 and len(rows["two"]) == 2  # one rank writes
+
+
+def test_two_who_make_one_batch_do_not_spoil_it(tmp_path, monkeypatch):
+    batch = {name: torch.rand(2, 3) for name in ("motion", "field", "bpm", "seconds")}
+    path, save, depth = tmp_path / "cache" / "batch.safetensors", train_adapter.save_file, []
+
+    def slow_save(tensors, file):
+        save(tensors, file)
+        depth.append(file)
+        if len(depth) == 1:  # another process comes in before this one is done
+            train_adapter.cached_batch(path, lambda: batch)
+
+    monkeypatch.setattr(train_adapter, "save_file", slow_save)
+    found = train_adapter.cached_batch(path, lambda: batch)
+    assert len(depth) == 2
+    torch.testing.assert_close(found["field"], batch["field"], rtol=0, atol=0)
+    torch.testing.assert_close(found["motion"], batch["motion"], rtol=0, atol=1e-3)
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
 def test_sharding_spreads_the_base_and_leaves_the_adapter_whole():
