@@ -59,7 +59,7 @@ TARGETS = (
 )
 """Every Linear inside the blocks, the only ones that both loaders take."""
 
-WINDOWS = (8.0, 6.0, 10.0)  # s, one after the other: a batch has one
+WINDOWS = (8.0, 5.0, 10.0)  # s, one after the other: a batch has one
 REPORT_EVERY, SAVE_EVERY = 25, 200
 PHASOR_WEIGHT, TRACE_WEIGHT = 4.0, 0.4
 PHASOR_SHARE = 0.25  # of a batch is decoded: the decoder costs as much as the transformer
@@ -414,6 +414,7 @@ class Trainer:
         rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
         first = self.accelerator.is_main_process
         settings = vars(arguments) | {"processes": ranks, "sharded": self.sharded}
+        settings["windows"] = WINDOWS
         log = Log(arguments.log, arguments.seed, settings) if first else None
         parts_a_step = ranks * arguments.accumulate
         epoch = arguments.clips // (arguments.batch * parts_a_step)  # steps
