@@ -180,11 +180,11 @@ def training():
     """What the miniature is and how its training ended."""
     rows = [json.loads(x) for x in (ROOT / "results/train-adapter.jsonl").read_text().splitlines()]
     last = [row["validation"] for row in rows if "validation" in row][-1]
-    clips, stage = 0, 0
-    for row in rows:
-        if row.get("settings", {}).get("start"):  # began with the weights of the run before
+    reports, clips, stage = [row for row in rows if "clips" in row], 0, 0
+    for row in reports:
+        if row["step"] == reports[0]["step"]:  # a run of its own, not one that was resumed
             clips, stage = clips + stage, 0
-        stage = max(stage, row.get("clips", 0))
+        stage = max(stage, row["clips"])
     clips += stage
     base = [json.loads(x) for x in (ROOT / "results/train-base.jsonl").read_text().splitlines()]
     psnr = [row["psnr_db"] for row in base if "psnr_db" in row][-1]
