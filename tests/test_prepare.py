@@ -57,7 +57,7 @@ def prepared(root, tmp_path_factory):
 def test_manifest_counts_and_names_what_was_left_out(prepared):
     manifest = json.loads((prepared / "manifest.json").read_text())
     assert manifest["windows"] == 40 and len(manifest["recordings"]) == 5
-    # 0-8, 4-12, 5-13 s; 0-6, 4-10, 7-13 s; 0-10, 3-13 s
+    # 0-8, 4-12, 5-13 s; 0-5, 4-9, 8-13 s; 0-10, 3-13 s
     assert list(manifest["damaged"]) == ["subject9"]
     entry = manifest["recordings"]["subject4"]
     assert entry["bpm"] == pytest.approx(96, abs=0.2) and entry["windows"] == 8
@@ -87,7 +87,7 @@ def test_batches_hold_the_pulse_where_it_is(prepared):
     shards = Shards.open([prepared], "train")
     assert len(shards) == 24
     batch = shards.batch(0, 24, GEOMETRY, (64, 64), augment=False)
-    assert sorted(set(batch["seconds"].tolist())) == [6, 8, 10]
+    assert sorted(set(batch["seconds"].tolist())) == [5, 8, 10]
     assert batch["motion"].shape == (24, 96, 4, 4, 3)
     assert batch["appearance"].shape == (24, 64, 64, 3)
     strength = batch["field"].abs().mean(1)
@@ -114,7 +114,7 @@ def test_no_sample_comes_twice_in_an_epoch_and_orders_differ(prepared):
         rates = torch.cat([b["bpm"] for b in batches]).round().tolist()
         assert sorted(rates) == sorted(bpm for bpm in set(rates) for _ in range(8))
         lengths = torch.cat([b["seconds"] for b in batches]).tolist()
-        assert [lengths.count(length) for length in (8, 6, 10)] == [9, 9, 6]
+        assert [lengths.count(length) for length in (8, 5, 10)] == [9, 9, 6]
     again = shards.batch(9, 3, GEOMETRY, (16, 16), seed=1)
     first = shards.batch(9, 3, GEOMETRY, (16, 16), seed=1)
     assert all(torch.equal(again[name], first[name]) for name in again)
