@@ -12,6 +12,9 @@ from pathlib import Path
 
 import torch
 
+WINDOWS = (8.0, 5.0, 10.0)
+"""Lengths in s that an adapter is trained on; each shows other rates best (results/tried.md)."""
+
 
 def provenance(seed):
     """dict of command, seed, versions and git commit, for the head of every file under results/."""

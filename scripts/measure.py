@@ -52,7 +52,7 @@ def arguments(argv):
         "--window",
         type=float,
         metavar="S",
-        help="5 to 10 (default: 8, 5 and 10, whichever is surest)",
+        help="5 to 10 (default: the adapter's lengths, whichever is surest)",
     )
     parser.add_argument("--stride", type=float, metavar="S", help="default: half a window")
     parser.add_argument(

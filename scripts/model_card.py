@@ -9,6 +9,7 @@ import json
 import re
 import statistics
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard
@@ -176,20 +177,40 @@ def real_footage():
     return "\n".join(lines) + f"\n\nThe wrist's windows: {rates} bpm.\n\nSource: {sources}."
 
 
+def runs_in(log):
+    """Clips that each run in a trainer's log saw; one that was resumed counts once."""
+    reports = [row for row in log if "clips" in row]
+    first = reports[0]["step"]
+    ends = [row for row, after in pairwise(reports) if after["step"] == first] + reports[-1:]
+    return [row["clips"] for row in ends]
+
+
+def blind_rates():
+    """The rates at which the miniature's latents are blind, by the length of the window."""
+    file = "tiny/adapter/adapter_config.json"
+    pulse = json.loads((ROOT / file).read_text())["auto_mapping"]["pulse_config"]
+    band = pulse["geometry"]["size"][0] / pulse["geometry"]["bands"]
+    lengths = sorted(pulse["default_windows"])
+    seconds, rates = (
+        " and ".join([", ".join(words[:-1]), words[-1]])
+        for words in ([f"{n:g}" for n in lengths], [f"{60 * band / 8 / n:g}" for n in lengths])
+    )
+    return (
+        f"The miniature gives a sample {band / pulse['geometry']['samples']:g} pixels and reads "
+        f"every clip at {seconds} s: blind at {rates} bpm. What one length cannot show, another "
+        f"can.\n\nSource: `{file}`."
+    )
+
+
 def training():
     """What the miniature is and how its training ended."""
     rows = [json.loads(x) for x in (ROOT / "results/train-adapter.jsonl").read_text().splitlines()]
     last = [row["validation"] for row in rows if "validation" in row][-1]
-    reports, clips, stage = [row for row in rows if "clips" in row], 0, 0
-    for row in reports:
-        if row["step"] == reports[0]["step"]:  # a run of its own, not one that was resumed
-            clips, stage = clips + stage, 0
-        stage = max(stage, row["clips"])
-    clips += stage
+    runs = runs_in(rows)
     base = [json.loads(x) for x in (ROOT / "results/train-base.jsonl").read_text().splitlines()]
     psnr = [row["psnr_db"] for row in base if "psnr_db" in row][-1]
     return (
-        f"The adapter saw {clips:,} clips, repetitions counted, in several runs; on "
+        f"The adapter saw {sum(runs):,} clips, repetitions counted, in {len(runs)} runs; on "
         f"{last['clips']} simulated webcam clips of validation subjects (one look, nothing "
         f"withheld) it ends at MAE {last['mae_bpm']:.2f} bpm, median "
         f"{last['median_bpm']:.2f}, {last['within_3_bpm']:.1%} within 3 bpm; its confidence tells "
@@ -269,6 +290,7 @@ def speed():
 
 BLOCKS = {
     "contact-sheet": contact_sheets,
+    "blind-rates": blind_rates,
     "synthetic-test": synthetic_test,
     "data-sets": lambda: data_sets(evaluated()),
     "published": published,

@@ -19,6 +19,7 @@ from tqdm import tqdm  # noqa: E402
 from clip_encoder import ClipError  # noqa: E402
 from rppg.datasets import DATASETS, open_dataset, write_splits  # noqa: E402
 from rppg.datasets.shards import GRID, VERSION, shard_of, write_shard  # noqa: E402
+from rppg.training import WINDOWS  # noqa: E402
 
 
 def arguments(argv=None):
@@ -28,7 +29,7 @@ def arguments(argv=None):
     parser.add_argument("--out", type=Path, required=True, help="folder for the shards")
     parser.add_argument("--samples", type=int, default=96, help="time samples (4B adapter: 128)")
     parser.add_argument(
-        "--windows", type=float, nargs="+", default=[8.0, 5.0, 10.0], help="their lengths in s"
+        "--windows", type=float, nargs="+", default=list(WINDOWS), help="their lengths in s"
     )
     parser.add_argument("--stride", type=float, default=4.0, help="s between windows of a length")
     parser.add_argument("--folds", type=int, default=5, help="groups of subjects")

@@ -44,6 +44,7 @@ from rppg.datasets.shards import Shards
 from rppg.miniature import without_silent_branches
 from rppg.synthetic import draw_scenes, simulate, simulate_batch, split_seeds
 from rppg.training import (
+    WINDOWS,
     Log,
     fast_on,
     learning_rate,
@@ -59,7 +60,6 @@ TARGETS = (
 )
 """Every Linear inside the blocks, the only ones that both loaders take."""
 
-WINDOWS = (8.0, 5.0, 10.0)  # s, one after the other: a batch has one
 REPORT_EVERY, SAVE_EVERY = 25, 200
 PHASOR_WEIGHT, TRACE_WEIGHT = 4.0, 0.4
 PHASOR_SHARE = 0.25  # of a batch is decoded: the decoder costs as much as the transformer
@@ -325,8 +325,8 @@ class Trainer:
     def readings(self, split, steps):
         """(PulseReading of every clip of a validation split, the true bpm [n] while it was read).
 
-        Simulated clips are read at every length of :data:`WINDOWS`, and the surest reading is
-        kept, as the pipeline does. The processes share the batches out.
+        Simulated clips are read at every length of :data:`rppg.training.WINDOWS`, and the surest
+        reading is kept, as the pipeline does. The processes share the batches out.
         """
         batches, windows = self.arguments.validation_batches, WINDOWS
         if self.recorded and split != "webcam-null":
@@ -413,8 +413,8 @@ class Trainer:
         trained = [p for p in self.model.parameters() if p.requires_grad]
         rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
         first = self.accelerator.is_main_process
-        settings = vars(arguments) | {"processes": ranks, "sharded": self.sharded}
-        settings["windows"] = WINDOWS
+        settings = {"processes": ranks, "sharded": self.sharded, "windows": WINDOWS}
+        settings = vars(arguments) | settings
         log = Log(arguments.log, arguments.seed, settings) if first else None
         parts_a_step = ranks * arguments.accumulate
         epoch = arguments.clips // (arguments.batch * parts_a_step)  # steps
@@ -430,7 +430,7 @@ class Trainer:
                 rng = torch.Generator().manual_seed(arguments.seed * 10_000_000 + number)
                 if not self.recorded:
                     number = order[step % epoch * parts_a_step + part]
-                window = WINDOWS[number % len(WINDOWS)]
+                window = WINDOWS[number % len(WINDOWS)]  # a batch has one
                 total, parts = self.loss(self.batch("train", number, window), rng)
                 (total / arguments.accumulate).backward()
                 for name, value in parts.items():

@@ -14,6 +14,7 @@ from clip_encoder import SheetGeometry
 from pipeline_pulse import PulsePipeline, token_size
 from rppg import klein
 from rppg.adapter_file import adapter_config, write_adapter
+from rppg.training import WINDOWS
 from scripts import train_adapter
 
 CONFIG = ROOT / "adapter_config.json"
@@ -74,9 +75,7 @@ def test_the_sheet_fits_the_vae(settings):
         assert side % token == 0
     band = geometry.size[0] / geometry.bands
     assert geometry.samples == 128 and band / geometry.samples == 2  # px a sample
-    assert (
-        60 * band / (8 * train_adapter.WINDOWS[0]) == 240
-    )  # bpm at which the VAE's latents are blind
+    assert 60 * band / (8 * WINDOWS[0]) == 240  # bpm at which the VAE's latents are blind
 
 
 def test_the_trainer_follows_the_configuration(tmp_path, capsys):

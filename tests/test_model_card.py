@@ -33,6 +33,14 @@ def test_front_matter():
     assert results["mae"].dataset_name == "Rendered test clips"
 
 
+def test_a_resumed_run_counts_once():
+    resumed = [{"settings": {}}, {"step": 25, "clips": 50}, {"step": 50, "clips": 100}]
+    resumed += [{"settings": {}}, {"step": 50, "clips": 100}, {"step": 75, "clips": 150}]
+    another = [{"settings": {}}, {"step": 25, "clips": 400}, {"step": 25, "validation": {}}]
+    assert model_card.runs_in(resumed) == [150]
+    assert model_card.runs_in(resumed + another + resumed) == [150, 400, 150]
+
+
 def test_data_sets_without_results_are_open():
     table = model_card.data_sets([])
     assert table.count("open") == len(model_card.DATA_SETS) == 5 and "Source" not in table

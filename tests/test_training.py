@@ -121,6 +121,7 @@ def test_the_adapter_resumes_to_the_same_weights_and_loads_in_both_ways(tmp_path
         torch.testing.assert_close(resumed[name], straight[name], rtol=0, atol=0, msg=name)
     rows = [json.loads(line) for line in (tmp_path / "a" / "log.jsonl").read_text().splitlines()]
     assert rows[0]["seed"] == 0 and rows[0]["versions"]["torch"]
+    assert rows[0]["settings"]["windows"] == list(training.WINDOWS)
     assert 0 <= rows[-1]["validation"]["within_3_bpm"] <= 1
     pipe = PulsePipeline.from_pretrained("tiny")
     pipe.load_lora_weights(tmp_path / "a" / "adapter", weight_name="adapter_model.safetensors")

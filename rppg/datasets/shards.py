@@ -25,7 +25,7 @@ VERSION = 2
 """Of the layout of a shard; part of its header."""
 
 
-def shard_of(recording: Recording, samples=96, window=(8.0, 5.0, 10.0), stride=4.0):
+def shard_of(recording: Recording, samples, window, stride):
     """All windows of a recording with their targets, as tensors.
 
     Args:
