@@ -325,7 +325,7 @@ def _frame(draw, webcam):
     return aspect, half, centre
 
 
-def draw_scenes(seeds, webcam=False, kinds=True, crops=False):
+def draw_scenes(seeds, webcam=False, kinds=True, crops=False, resting=0.6):
     """Draws one scene per seed.
 
     Args:
@@ -333,6 +333,7 @@ def draw_scenes(seeds, webcam=False, kinds=True, crops=False):
         webcam: usual webcam framing and gentler extremes (for full frames), else any framing.
         kinds: also draw clips without a pulse (about a fifth); else every clip has one.
         crops: see most clips through a crop round the face; else always whole pictures.
+        resting: share of the hearts near rest, see :meth:`Heart.draw`.
 
     Returns:
         :class:`Scenes`.
@@ -357,7 +358,7 @@ def draw_scenes(seeds, webcam=False, kinds=True, crops=False):
 
     layers = Layers(head * (1 - absent), torso * (1 - absent), room)
 
-    heart = Heart.draw(draw)
+    heart = Heart.draw(draw, resting)
     low, high = (0.008, 0.04) if webcam else (0.002, 0.04)
     amplitude = draw.log_uniform(low, high) * (1 - 0.8 * melanin) * is_kind("pulse")
     colour = torch.tensor(PULSE_COLOUR) * (1 + 0.12 * draw.normal(3).clamp(-2, 2))

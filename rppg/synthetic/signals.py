@@ -129,10 +129,16 @@ class Heart:
     breath_depth: torch.Tensor
 
     @classmethod
-    def draw(cls, draw):
-        """Rates of 40 to 180 bpm, three quarters of them between 50 and 120."""
+    def draw(cls, draw, resting=0.6):
+        """Rates of 40 to 180 bpm.
+
+        Args:
+            draw: Draw.
+            resting: share of the hearts between 50 and 120 bpm, mostly near 85; the others lie
+                evenly between 40 and 180. With the default, three quarters are below 120.
+        """
         usual = 50 + 70 * (draw.uniform() + draw.uniform()) / 2
-        bpm = torch.where(draw.coin(0.6) > 0, usual, draw.uniform(40, 180))
+        bpm = torch.where(draw.coin(resting) > 0, usual, draw.uniform(40, 180))
         breath = draw.uniform(0.12, 0.45)
         others = draw.log_uniform(0.08, 1.0, 6) * 1.0
         nu = torch.cat([draw.uniform(0.02, 0.05)[:, None], breath[:, None], others], 1)
