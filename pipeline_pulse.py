@@ -97,6 +97,12 @@ SAME_RATE = 6.0
 OFF_PALETTE = 0.1
 """Distance from the palette (RGB units) at which a pixel counts half."""
 
+FEWEST_BEATS = 6.0
+"""Beats on a sheet below which a pulse is seldom read right."""
+
+SHORTEST_BEAT = 9.6
+"""Pixels a beat must have on a sheet: a VAE that shrinks by 8 is blind to stripes of 8 pixels."""
+
 FAINTEST_PULSE = 8e-4
 """Amplitude (AC/DC, rms over the skin) at which a drawn pulse is half believed: what is drawn of
 clips without a pulse lies mostly below it (0.0003 to 0.0009 on rendered validation clips)."""
@@ -341,26 +347,38 @@ def jackknife_uncertainty(fields, weights, starts, sampling_rate):
     return float(np.sqrt((bands - 1) * np.var(rates)))
 
 
-def agreed_rate(rates, confidences, spread=SAME_RATE / 3):
-    """The rate that most readings agree on: the mode of their density.
+def agreed_rate(rates, confidences, lengths, most_beats=np.inf, spread=SAME_RATE / 3):
+    """The rate that most of the readings that could show it agree on.
 
     A pulse shows at the same rate in every part of the skin and at every length of the window; what
-    is drawn of noise does not.
+    is drawn of noise does not. But a length shows only some rates: FEWEST_BEATS to ``most_beats``
+    on a sheet. So of the modes of the readings' density the one is taken that is highest over the
+    share of readings of a length that shows it (at least that of one length): fast hearts, which
+    the longer windows cannot show and read as something else, are not outvoted by them, nor slow
+    ones by the shorter.
 
     Args:
         rates: [n] bpm, NaN for a reading without one.
         confidences: [n] >= 0, the weight of each.
+        lengths: [n] s of the window of each.
+        most_beats: that a sheet can show.
         spread: standard deviation in bpm of the Gaussian that stands for a reading.
 
     Returns:
         bpm, one of the rates; NaN without a reading of any weight.
     """
-    rates, weights = np.asarray(rates, float), np.asarray(confidences, float)
-    rates, weights = rates[np.isfinite(rates)], weights[np.isfinite(rates)]
+    rates, weights, lengths = (np.asarray(x, float) for x in (rates, confidences, lengths))
+    valid = np.isfinite(rates)
+    rates, weights = rates[valid], weights[valid]
     if not weights.any():
         return np.nan
-    density = np.exp(-0.5 * ((rates[:, None] - rates) / spread) ** 2) @ weights
-    return float(rates[density.argmax()])
+    apart = np.abs(rates[:, None] - rates)
+    density = np.exp(-0.5 * (apart / spread) ** 2) @ weights
+    is_mode = density >= np.where(apart <= SAME_RATE, density, 0).max(1)
+    beats = rates[:, None] * lengths / 60
+    able = np.mean((beats >= FEWEST_BEATS) & (beats <= most_beats), axis=1)
+    one_length = np.unique(lengths, return_counts=True)[1].min() / len(lengths)
+    return float(rates[(is_mode * density / np.maximum(able, one_length)).argmax()])
 
 
 def boxes_to_try(picture_size):
@@ -1104,8 +1122,8 @@ class PulsePipeline(Flux2KleinPipeline):
                 for part, field, weight in zip(windows, fields, weights)
             ]
             if nearer:  # those near the best would vote for it
-                found = [(reading.bpm, reading.confidence) for reading in readings]
-                rate = agreed_rate(*zip(*found))
+                found = [(r.bpm, r.confidence, seconds(w)) for r, w in zip(readings, windows)]
+                rate = agreed_rate(*zip(*found), most_beats=self._most_beats)
             for box, reading in zip([box for box in boxes for _ in fine], readings):
                 agrees = np.isnan(rate) or abs(reading.bpm - rate) <= SAME_RATE
                 sure[box] = max(reading.confidence if agrees else 0.0, sure.get(box, 0.0))
@@ -1114,6 +1132,11 @@ class PulsePipeline(Flux2KleinPipeline):
         if not sure or best == whole:
             return None, rate
         return tuple(x * y for x, y in zip(best, (width, height, width, height))), rate
+
+    @property
+    def _most_beats(self):
+        """Beats that fit on the sheet."""
+        return self.geometry.size[0] / self.geometry.bands / SHORTEST_BEAT
 
     @staticmethod
     def _large(box, width, height):

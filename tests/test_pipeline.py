@@ -193,10 +193,20 @@ def test_boxes_to_try_cover_the_picture_and_hold_a_face_anywhere(size):
 
 
 def test_the_rate_that_most_readings_agree_on():
-    rates = [56.0, 123.0, 55.5, np.nan, 57.0, 90.0]
-    assert pp.agreed_rate(rates, [0.2, 0.4, 0.2, 0.9, 0.2, 0.1]) == 56.0
-    assert pp.agreed_rate(rates, [0.2, 0.9, 0.2, 0.9, 0.2, 0.1]) == 123.0
-    assert np.isnan(pp.agreed_rate([np.nan, 70.0], [0.5, 0.0]))
+    rates, lengths = [56.0, 123.0, 55.5, np.nan, 57.0, 90.0], [8.0] * 6
+    assert pp.agreed_rate(rates, [0.2, 0.4, 0.2, 0.9, 0.2, 0.1], lengths) == 56.0
+    assert pp.agreed_rate(rates, [0.2, 0.9, 0.2, 0.9, 0.2, 0.1], lengths) == 123.0
+    assert np.isnan(pp.agreed_rate([np.nan, 70.0], [0.5, 0.0], [8.0, 8.0]))
+
+
+def test_lengths_that_cannot_show_a_rate_do_not_outvote_those_that_can():
+    lengths = [5.0, 8.0, 10.0]
+    fast = ([172.0, 86.0, 85.0], [0.6, 0.4, 0.4], lengths)  # 14, 23 and 29 beats
+    assert pp.agreed_rate(*fast) == 86.0 and pp.agreed_rate(*fast, most_beats=20.0) == 172.0
+    slow = ([84.0, 42.0, 43.0], [0.7, 0.1, 0.4], lengths)  # 3.5, 5.6 and 7 beats
+    assert pp.agreed_rate(*slow, most_beats=20.0) == 43.0
+    shown_by_none = ([70.0, 40.0], [0.1, 0.2], [5.0, 5.0])
+    assert pp.agreed_rate(*shown_by_none, most_beats=20.0) == 40.0
 
 
 def test_the_surest_look_is_one_that_agrees_where_any_does():
