@@ -197,7 +197,7 @@ class Trainer:
             pipe.transformer.enable_gradient_checkpointing()
         self.model = get_peft_model(pipe.transformer, config).to(self.device)
         if arguments.start:
-            set_peft_model_state_dict(self.model, load_file(adapter_weights(arguments.start)))
+            set_peft_model_state_dict(self.model, mean_weights(arguments.start))
         ranks = self.accelerator.num_processes
         self.sharded = ranks > 1 and parse_flag_from_env("ACCELERATE_USE_FSDP")
         if self.sharded and arguments.full:
@@ -453,7 +453,10 @@ class Trainer:
                 if first:
                     tqdm.write(f"step {done}: {json.dumps(scores)}")
                     log.write({"step": done, "validation": scores})
-        scores = scores or self.validate()
+        if scores is None:  # nothing was left to train
+            scores = self.validate()
+            if first:
+                log.write({"step": arguments.steps, "validation": scores})
         for steps in arguments.also_steps:
             more = self.validate(steps)
             if first:
@@ -518,6 +521,16 @@ def adapter_weights(folder):
     return Path(folder) / "adapter_model.safetensors"
 
 
+def mean_weights(folders):
+    """The adapter's weights, averaged over several folders.
+
+    Stages of one training lie in one valley, and their mean is mostly as good as the best of them
+    or better (Wortsman et al., "Model soups", ICML 2022).
+    """
+    stages = [load_file(adapter_weights(folder)) for folder in folders]
+    return {name: sum(stage[name] for stage in stages) / len(stages) for name in stages[0]}
+
+
 class Lora:
     """The adapter's weights alone as a part of a checkpoint."""
 
@@ -551,7 +564,13 @@ def main(argv=None):
         help="folders of prepare.py: train on their train subjects instead of simulated clips",
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--start", metavar="ADAPTER", help="folder of an adapter to begin with")
+    parser.add_argument(
+        "--start",
+        nargs="+",
+        metavar="ADAPTER",
+        help="folder of an adapter to begin with; of several, stages of one training, the mean "
+        "(with --steps 0 it is validated and written as it is)",
+    )
     parser.add_argument("--steps", type=int, default=2600)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--clips", type=int, default=16384, help="different clips simulated")
