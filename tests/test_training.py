@@ -129,6 +129,19 @@ def test_the_adapter_resumes_to_the_same_weights_and_loads_in_both_ways(tmp_path
     assert pipe.config.noise_scale == 0.25
 
 
+def test_an_adapter_can_be_the_mean_of_several(tmp_path):
+    first = adapter(tmp_path / "a")
+    second = adapter(tmp_path / "b", "--start", str(tmp_path / "a/adapter"), "--skip", "4")
+    stages = [str(tmp_path / name / "adapter") for name in ("a", "b")]
+    mean = adapter(tmp_path / "mean", "--start", *stages, "--steps", "0")
+    lora = [name for name in mean if "lora" in name]
+    assert any((first[name] - second[name]).abs().max() > 1e-4 for name in lora)
+    for name in lora:
+        torch.testing.assert_close(mean[name], (first[name] + second[name]) / 2, msg=name)
+    rows = [json.loads(line) for line in (tmp_path / "mean/log.jsonl").read_text().splitlines()]
+    assert [set(row) for row in rows[1:]] == [{"step", "validation"}]
+
+
 def test_phasor_losses():
     phase = torch.linspace(0, 40, 96)[None, :, None, None].expand(2, 96, 4, 4)
     truth = torch.polar(torch.full_like(phase, 0.3), phase)
