@@ -5,6 +5,7 @@ Under ``accelerate launch`` or ``torchrun`` the recordings are shared out among 
 """
 
 import argparse
+import atexit
 import json
 import shlex
 import sys
@@ -83,7 +84,9 @@ def shown(word):
 
 def processes():
     """accelerate's state of this process among those that were launched together."""
-    return PartialState(cpu=not torch.accelerator.is_available())
+    state = PartialState(cpu=not torch.accelerator.is_available())
+    atexit.register(state.destroy_process_group)  # its threads must not outlive the interpreter
+    return state
 
 
 def load_pipeline(model, adapter):

@@ -623,7 +623,9 @@ def main(argv=None):
         config = parser.parse_args(argv).config
         if config:
             parser.set_defaults(**from_config(config))
-        Trainer(parser.parse_args(argv)).run()
+        trainer = Trainer(parser.parse_args(argv))
+        trainer.run()
+        trainer.accelerator.end_training()  # threads of the process group must not outlive it
     except (ClipError, OSError) as error:
         print(f"train_adapter.py: {error}", file=sys.stderr)
         return 2
