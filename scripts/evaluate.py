@@ -82,6 +82,7 @@ def shown(word):
     return f"{kind}{colon}{path}"
 
 
+@cache
 def processes():
     """accelerate's state of this process among those that were launched together."""
     state = PartialState(cpu=not torch.accelerator.is_available())

@@ -207,6 +207,8 @@ def test_lengths_that_cannot_show_a_rate_do_not_outvote_those_that_can():
     assert pp.agreed_rate(*slow, most_beats=20.0) == 43.0
     shown_by_none = ([70.0, 40.0], [0.1, 0.2], [5.0, 5.0])
     assert pp.agreed_rate(*shown_by_none, most_beats=20.0) == 40.0
+    border = ([148.0, 148.5, 150.5], [0.6, 0.6, 0.4], [5.0, 8.0, 5.0])  # 8 s show up to 150 bpm
+    assert pp.agreed_rate(*border, most_beats=20.0) == 148.5  # a mode, not its slope beyond 150
 
 
 def test_the_surest_look_is_one_that_agrees_where_any_does():
@@ -508,6 +510,16 @@ def test_of_several_lengths_the_surest_stands(pipe):
     assert output.sampling_rate == pytest.approx(9.6)
     pipe.register_to_config(default_windows=[6.0, 8.0], min_confidence=0.0)
     assert abs(pipe(noise_clip(12), fps=FPS).bpm - 66) > 10
+
+
+def test_a_fast_pulse_that_long_windows_cannot_show_is_not_outvoted(pipe):
+    most = GEOMETRY.size[0] / GEOMETRY.bands / pp.SHORTEST_BEAT
+    rate = 60 * most / 6.5  # shown by windows of 5 s, beyond those of 8 and 10 s
+    fast = Painter(pipe, bpm=rate, amplitude=0.004).field
+    half = Painter(pipe, bpm=rate / 2, amplitude=0.002).field
+    Painter(pipe, bpm=rate).field = lambda w: (fast if w.end - w.start < 6 else half)(w)
+    output = pipe(noise_clip(10, size=(240, 320)), fps=FPS, window=(8, 5, 10))
+    assert max(output.windows, key=lambda w: w.confidence).bpm == pytest.approx(rate, abs=1)
 
 
 def test_watching_reads_the_last_window_every_second(pipe):

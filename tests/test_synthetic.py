@@ -26,7 +26,10 @@ from rppg.synthetic import (
     subject_of,
     write_clip,
 )
+from rppg.synthetic import fast as fast_path
+from rppg.synthetic.draw import Draw
 from rppg.synthetic.frames import ground_truth
+from rppg.synthetic.signals import Heart
 from rppg.synthetic.skin import FITZPATRICK_MELANIN, skin_reflectance
 
 GEOMETRY = SheetGeometry(bands=4, samples=96, rows=8, size=(384, 64))
@@ -116,6 +119,21 @@ def test_negatives_have_no_pulse_and_their_share():
     for field in ("motion", "appearance", "phase", "amplitude", "phase_lag", "bpm"):
         assert torch.isfinite(getattr(batch, field)).all()
     assert 40 <= float(batch.bpm.min()) * 1.2 and float(batch.bpm.max()) < 215
+
+
+def test_training_clips_have_fewer_hearts_near_rest(monkeypatch):
+    def rates(share):
+        return 60 * Heart.draw(Draw(range(2000), stream=2), share).rate
+
+    for share in (0.0, fast_path.RESTING, 0.6):
+        above = float((rates(share) > 150).float().mean())
+        assert above == pytest.approx((1 - share) * 30 / 140, abs=0.02)
+    resting = rates(1.0)
+    assert 50 <= float(resting.min()) and float(resting.max()) <= 120
+
+    monkeypatch.setattr(fast_path, "RESTING", 1.0)
+    batch = simulate_batch(split_seeds("train", 40), GEOMETRY, appearance_size=(16, 16))
+    assert float(batch.bpm.max()) < 140  # 120, and sinus arrhythmia
 
 
 def test_a_clip_depends_on_its_seed_alone():

@@ -15,11 +15,11 @@ from .signals import TAU
 POINTS = 4
 """Shaded points along each side of a cell."""
 
-_LAYER_SIZE = 64
 RESTING = 0.25
 """Share of the training clips whose heart is near rest; of the clips that are measured it is 0.6.
 Of rates above 150 bpm, which are read worst, there are then twice as many to learn from."""
 
+_LAYER_SIZE = 64
 _CHUNK = 8  # clips drawn at once, and
 _TIMES = 12  # sample times shaded at once: more fall out of the processor's caches
 _PROBES = 6  # times at which the cells' pulse strength is measured
