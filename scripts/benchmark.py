@@ -1,7 +1,8 @@
 """How long measure.py takes from process start to exit, and the model for one window.
 
 Writes results/benchmark.json: every single time in seconds, and the machine. ``benchmark.py klein``
-measures the 4B architecture with random weights on a GPU instead: results/benchmark-klein.json.
+measures the 4B architecture with random weights instead: results/benchmark-klein.json on a GPU,
+benchmark-klein-cpu.json elsewhere (12 GiB of memory, a quarter of an hour).
 """
 
 import argparse
@@ -36,6 +37,12 @@ def arguments(argv):
         "--count",
         action="store_true",
         help="klein: only count parameters, tokens and memory: results/klein-sizes.json",
+    )
+    parser.add_argument(
+        "--base",
+        type=Path,
+        metavar="FOLDER",
+        help="klein: only write a base with random weights, to try the trainer at full size: 8 GB",
     )
     parser.add_argument("--clip", type=Path, help="default: 10 s of 640x480 rendered into out/")
     parser.add_argument("--repeat", type=int, default=3, help="times that everything is run")
@@ -130,23 +137,40 @@ def peak_gib(run, device):
     return torch.cuda.max_memory_allocated() / 2**30
 
 
+def host_gib():
+    """GiB of the most memory that this process has held."""
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / (2**30 if sys.platform == "darwin" else 2**20)
+
+
+def klein_vae(narrow, device, dtype):
+    """The VAE, and what its channels and ``narrow`` change of the transformer."""
+    from diffusers import AutoencoderKLFlux2
+
+    from rppg import klein
+
+    if not narrow:
+        return klein.vae(device, dtype), {}
+    vae = AutoencoderKLFlux2.from_pretrained(ROOT / "tiny" / "vae", dtype=dtype)
+    return vae, klein.NARROW | {"in_channels": 4 * vae.config.latent_channels}
+
+
 def klein_pipeline(narrow, device, dtype):
     """The pipeline of the 4B architecture with random weights and adapter_config.json's sheet."""
     import torch
-    from diffusers import AutoencoderKLFlux2, FlowMatchEulerDiscreteScheduler
+    from diffusers import FlowMatchEulerDiscreteScheduler
 
     from pipeline_pulse import PulsePipeline
     from rppg import klein
 
     pulse = json.loads((ROOT / "adapter_config.json").read_text())["auto_mapping"]["pulse_config"]
     torch.manual_seed(0)
+    vae, changes = klein_vae(narrow, device, dtype)
     if narrow:
-        vae = AutoencoderKLFlux2.from_pretrained(ROOT / "tiny" / "vae", dtype=dtype)
-        changes = klein.NARROW | {"in_channels": 4 * vae.config.latent_channels}
         pulse["geometry"] = {"bands": 4, "samples": 96, "rows": 4, "size": [768, 32]}
         pulse["appearance_size"] = [64, 64]
-    else:
-        vae, changes = klein.vae(device, dtype), {}
     return PulsePipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
         vae=vae.to(device).eval(),
@@ -173,9 +197,7 @@ def klein_figures(narrow, repeat):
     from clip_encoder import encode_windows
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cpu" and not narrow:
-        raise ClipError("klein needs a GPU (or --narrow, to see that it runs)")
-    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    dtype = torch.float32 if device == "cpu" and narrow else torch.bfloat16
     pipe = klein_pipeline(narrow, device, dtype)
     prompt = torch.randn(1, 32, pipe.transformer.config.joint_attention_dim)
     prompt = prompt.to(device, dtype)
@@ -184,23 +206,31 @@ def klein_figures(narrow, repeat):
     window = next(encode_windows(clip, pipe.geometry, fps=30, appearance_size=size))
     pipe.set_progress_bar_config(disable=True)
     pipe._interrupt = False
-    rate = matrix_rate(device, dtype, 512 if narrow else 8192)
+    rate = matrix_rate(device, dtype, 512 if narrow else 8192 if device == "cuda" else 4096)
     figures = {"device": torch.cuda.get_device_name() if device == "cuda" else "CPU"}
+    figures |= {"threads": torch.get_num_threads()} if device == "cpu" else {}
     figures |= {"matrix_flops_per_s": rate, "windows": {}}
+    batches = {"drawn": (1, 4, 16), "trained": (1, 4, 8, 16)}
+    if device == "cpu":
+        batches = {"drawn": (1, 2) if narrow else (1,), "trained": (1,)}
     with torch.no_grad():
-        for batch in (1, 2) if narrow else (1, 4, 16):
+        for batch in batches["drawn"]:
             figures["windows"][str(batch)] = drawing_figures(
                 pipe, prompt, [window] * batch, rate, device, repeat
             )
-    if device == "cuda":
+    if device == "cpu":
+        figures["peak_gib_of_the_process_drawing"] = host_gib()
+    else:
         figures |= text_encoder_and_offload(pipe, clip, prompt)
         pipe = klein_pipeline(narrow, device, dtype)
     pipe.transformer.enable_gradient_checkpointing()
     model = klein_lora(pipe.transformer)
     figures["training"] = [
         training_figures(pipe, model, prompt, batch, rate, device, repeat)
-        for batch in ((1,) if narrow else (1, 4, 8, 16))
+        for batch in batches["trained"]
     ]
+    if device == "cpu":
+        figures["peak_gib_of_the_process"] = host_gib()
     return figures
 
 
@@ -301,9 +331,10 @@ def training_figures(pipe, model, prompt, batch, rate, device, repeat):
     from torch.utils.flop_counter import FlopCounterMode
 
     from pipeline_pulse import APPEARANCE_T, decode_tokens, predict_clean, token_ids, token_size
+    from rppg.training import fast_on
     from scripts.train_adapter import PHASOR_SHARE
 
-    vae = pipe.vae.requires_grad_(False)
+    vae = pipe.vae.float().requires_grad_(False)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
     token = token_size(vae)
     width, height = pipe.geometry.size
@@ -315,7 +346,7 @@ def training_figures(pipe, model, prompt, batch, rate, device, repeat):
     drawn = max(1, round(PHASOR_SHARE * batch))
 
     def step():
-        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+        with fast_on(device):
             clean = predict_clean(model, motion, look, prompt.float(), ids)
             images = decode_tokens(vae, clean[:drawn], height, width)
         loss = clean.float().square().mean() + images.float().square().mean()
@@ -335,10 +366,21 @@ def training_figures(pipe, model, prompt, batch, rate, device, repeat):
 
 
 def klein_main(args, words):
+    if args.base:
+        import torch
+
+        from rppg import klein
+
+        vae, changes = klein_vae(args.narrow, "cpu", torch.float32)
+        klein.write_base(args.base, vae, **changes)
+        print(f"written to {args.base}")
+        return
     figures = klein_sizes() if args.count else klein_figures(args.narrow, args.repeat)
     result = provenance(seed=0) | {"command": shlex.join(["benchmark.py", *map(shown, words)])}
     args.out.mkdir(parents=True, exist_ok=True)
-    name = "klein-sizes" if args.count else "benchmark-klein" + "-narrow" * args.narrow
+    cpu = figures.get("device") == "CPU"
+    name = "benchmark-klein" + "-narrow" * args.narrow + "-cpu" * (cpu and not args.narrow)
+    name = "klein-sizes" if args.count else name
     path = args.out / f"{name}.json"
     path.write_text(json.dumps(result | figures, indent=1) + "\n")
     print(json.dumps(figures, indent=1))

@@ -170,8 +170,8 @@ class Trainer:
         self.arguments = arguments
         self.accelerator = Accelerator(cpu=not torch.accelerator.is_available())
         self.device = self.accelerator.device
-        dtype = torch.float32 if self.device.type == "cpu" else torch.bfloat16
-        pipe = PulsePipeline.from_pretrained(arguments.base, dtype=dtype)
+        dtype = arguments.dtype or ("float32" if self.device.type == "cpu" else "bfloat16")
+        pipe = PulsePipeline.from_pretrained(arguments.base, dtype=getattr(torch, dtype))
         self.geometry = SheetGeometry(*arguments.sheet[:3], size=tuple(arguments.sheet[3:]))
         self.appearance_size = tuple(arguments.appearance)
         self.vae = pipe.vae.float().requires_grad_(False).eval().to(self.device)
@@ -553,6 +553,11 @@ def main(argv=None):
         "(default: those of the miniature)",
     )
     parser.add_argument("--base", default="tiny", help="folder or Hub id of the base")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        help="of the frozen base; the adapter is float32 (default: bfloat16 on GPUs)",
+    )
     parser.add_argument("--out", default="tiny/adapter", help="folder of the finished adapter")
     parser.add_argument("--checkpoints", default="checkpoints/adapter", help="where to resume from")
     parser.add_argument("--cache", help="simulated clips (default: cache/ in --checkpoints)")
