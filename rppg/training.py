@@ -4,6 +4,7 @@ import json
 import math
 import os
 import platform
+import resource
 import shlex
 import subprocess
 import sys
@@ -45,6 +46,18 @@ def fast_on(device):
         or torch.cpu._is_amx_tile_supported()
     )
     return torch.autocast(device, torch.bfloat16, enabled=good)
+
+
+def peak_gib(device):
+    """GiB of the most memory held so far: of the GPU by tensors, else by the whole process.
+
+    Args:
+        device: type of the device, "cuda" or another.
+    """
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**30
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / (2**30 if sys.platform == "darwin" else 2**20)
 
 
 def learning_rate(step, steps, peak, warmup=50):

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from clip_encoder import ClipError, encode_windows, read_frames  # noqa: E402
-from rppg.training import provenance  # noqa: E402
+from rppg.training import fast_on, peak_gib, provenance  # noqa: E402
 from scripts.evaluate import load_pipeline, shown  # noqa: E402
 
 CLIP_SEED = 20_000_000
@@ -124,25 +124,15 @@ def seconds_of(run, device, repeat):
     return statistics.median(times[2:])
 
 
-def peak_gib(run, device):
-    """GiB of the most GPU memory during a function's run; None elsewhere."""
+def peak_gib_of(run, device):
+    """GiB of the most memory during a function's run; without a GPU, of the process so far."""
     import torch
 
-    if device != "cuda":
-        run()
-        return None
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats()
+    if device == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
     run()
-    return torch.cuda.max_memory_allocated() / 2**30
-
-
-def host_gib():
-    """GiB of the most memory that this process has held."""
-    import resource
-
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most / (2**30 if sys.platform == "darwin" else 2**20)
+    return peak_gib(device)
 
 
 def klein_vae(narrow, device, dtype):
@@ -218,9 +208,7 @@ def klein_figures(narrow, repeat):
             figures["windows"][str(batch)] = drawing_figures(
                 pipe, prompt, [window] * batch, rate, device, repeat
             )
-    if device == "cpu":
-        figures["peak_gib_of_the_process_drawing"] = host_gib()
-    else:
+    if device == "cuda":
         figures |= text_encoder_and_offload(pipe, clip, prompt)
         pipe = klein_pipeline(narrow, device, dtype)
     pipe.transformer.enable_gradient_checkpointing()
@@ -229,8 +217,6 @@ def klein_figures(narrow, repeat):
         training_figures(pipe, model, prompt, batch, rate, device, repeat)
         for batch in batches["trained"]
     ]
-    if device == "cpu":
-        figures["peak_gib_of_the_process"] = host_gib()
     return figures
 
 
@@ -301,7 +287,7 @@ def drawing_figures(pipe, prompt, windows, rate, device, repeat):
         "transformer_flops_a_step": flops,
         "share_of_matrix_rate_4_steps": 4 * flops / parts["transformer_4_steps"] / rate,
         "windows_per_s_1_step": batch / whole,
-        "peak_gib": peak_gib(lambda: decode(draw(1)), device),
+        "peak_gib": peak_gib_of(lambda: decode(draw(1)), device),
     }
 
 
@@ -320,9 +306,12 @@ def text_encoder_and_offload(pipe, clip, prompt):
     def call():
         pipe(clip, fps=30, crop=(0, 0, 128, 128), prompt_embeds=prompt)
 
-    together = peak_gib(call, "cuda")
+    together = peak_gib_of(call, "cuda")
     pipe.enable_model_cpu_offload()
-    return {"peak_gib_with_text_encoder": together, "peak_gib_cpu_offload": peak_gib(call, "cuda")}
+    return {
+        "peak_gib_with_text_encoder": together,
+        "peak_gib_cpu_offload": peak_gib_of(call, "cuda"),
+    }
 
 
 def training_figures(pipe, model, prompt, batch, rate, device, repeat):
@@ -331,7 +320,6 @@ def training_figures(pipe, model, prompt, batch, rate, device, repeat):
     from torch.utils.flop_counter import FlopCounterMode
 
     from pipeline_pulse import APPEARANCE_T, decode_tokens, predict_clean, token_ids, token_size
-    from rppg.training import fast_on
     from scripts.train_adapter import PHASOR_SHARE
 
     vae = pipe.vae.float().requires_grad_(False)
@@ -359,9 +347,10 @@ def training_figures(pipe, model, prompt, batch, rate, device, repeat):
     seconds = seconds_of(step, device, repeat)
     return {
         "batch": batch,
+        "flops_a_step": counter.get_total_flops(),
         "samples_per_s": batch / seconds,
         "share_of_matrix_rate": counter.get_total_flops() / seconds / rate,
-        "peak_gib": peak_gib(step, device),
+        "peak_gib": peak_gib_of(step, device),
     }
 
 

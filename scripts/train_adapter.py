@@ -49,6 +49,7 @@ from rppg.training import (
     fast_on,
     learning_rate,
     load_checkpoint,
+    peak_gib,
     save_checkpoint,
     set_learning_rate,
 )
@@ -444,6 +445,7 @@ class Trainer:
             if first and done % REPORT_EVERY == 0:
                 bar.set_postfix({name: f"{value:.3f}" for name, value in running.items()})
                 row = {name: round(value, 4) for name, value in running.items()}
+                row["peak_gib"] = round(peak_gib(self.device.type), 3)
                 log.write({"step": done, "clips": done * parts_a_step * arguments.batch} | row)
                 running = {}
             if first and (done % SAVE_EVERY == 0 or done == arguments.steps):
