@@ -22,7 +22,7 @@ WAYS = {
     "latent": ("one step, latents", ["--objective", "latent"]),
     "flow": ("plain flow matching", ["--objective", "flow"]),
     "random-base": ("one step, latents and phasors, base not pre-trained", ["--random-base"]),
-    "full": ("one step, latents and phasors, full", ["--full", "--lr", "5e-4"]),
+    "full": ("one step, latents and phasors, every weight trained", ["--full", "--lr", "5e-4"]),
 }
 """Name of each run: what it is, and what it adds to the command line."""
 

@@ -242,7 +242,8 @@ def ablation():
     clips = next(iter(runs))["validation"][steps[0]]["clips"]
     return (
         "\n".join(lines) + "\n\nMAE in bpm and share within 3 bpm of every best guess on "
-        f"{clips} simulated webcam clips of validation subjects, one look at each, after "
+        f"{clips} simulated webcam clips of validation subjects, one look at each at every length, "
+        f"the surest kept, after "
         f"{settings['steps'] * settings['batch']:,} training clips, one seed.\n\n"
         f"Source: {source(name, result)}."
     )
