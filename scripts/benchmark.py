@@ -319,25 +319,34 @@ def training_figures(pipe, model, prompt, batch, rate, device, repeat):
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from pipeline_pulse import APPEARANCE_T, decode_tokens, predict_clean, token_ids, token_size
+    from pipeline_pulse import (
+        APPEARANCE_T,
+        decode_tokens,
+        encode_images,
+        predict_clean,
+        token_ids,
+        token_size,
+    )
     from scripts.train_adapter import PHASOR_SHARE
 
     vae = pipe.vae.float().requires_grad_(False)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
     token = token_size(vae)
-    width, height = pipe.geometry.size
-    sides = [(height // token, width // token)]
-    sides.append(tuple(side // token for side in pipe.config.appearance_size))
-    ids = torch.cat([token_ids(*sides[0], 0), token_ids(*sides[1], APPEARANCE_T)]).to(device)
-    channels = 4 * vae.config.latent_channels
-    motion, look = (torch.randn(batch, h * w, channels, device=device) for h, w in sides)
+    (width, height), (across, down) = pipe.geometry.size, pipe.config.appearance_size
+    places = (height, width, 0), (down, across, APPEARANCE_T)
+    ids = torch.cat([token_ids(h // token, w // token, t) for h, w, t in places]).to(device)
+    sheets = torch.rand(2 * batch, 3, height, width, device=device) * 2 - 1
+    faces = torch.rand(batch, 3, down, across, device=device) * 2 - 1
     drawn = max(1, round(PHASOR_SHARE * batch))
 
     def step():
+        with torch.no_grad():  # in every step, for recorded clips are cut anew
+            motion, target = encode_images(vae, sheets).chunk(2)
+            look = encode_images(vae, faces)
         with fast_on(device):
             clean = predict_clean(model, motion, look, prompt.float(), ids)
             images = decode_tokens(vae, clean[:drawn], height, width)
-        loss = clean.float().square().mean() + images.float().square().mean()
+        loss = (clean.float() - target).square().mean() + images.float().square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

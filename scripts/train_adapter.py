@@ -600,7 +600,7 @@ def main(argv=None):
         default=(4, 96, 4, 768, 32),
     )
     parser.add_argument(
-        "--appearance", type=int, nargs=2, default=(64, 64), help="height width, px"
+        "--appearance", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"), default=(64, 64)
     )
     parser.add_argument(
         "--random-base", action="store_true", help="ablation: untrained transformer"
