@@ -112,12 +112,12 @@ def served_pipeline(root):
     """The pipeline of this repository's folder: the 4B one where it can run, else the miniature."""
     import torch
 
-    from pipeline_pulse import PulsePipeline
+    from pipeline_pulse import GPU_DTYPES, PulsePipeline
 
     if torch.cuda.is_available() and (root / "adapter_model.safetensors").is_file():
         config = json.loads((root / "adapter_config.json").read_text())
         base, adapter = config["base_model_name_or_path"], root
-        pipe = PulsePipeline.from_pretrained(base, dtype=torch.bfloat16).to("cuda")
+        pipe = PulsePipeline.from_pretrained(base, dtype=GPU_DTYPES).to("cuda")
     else:
         adapter = root / "tiny" / "adapter"
         pipe = PulsePipeline.from_pretrained(root / "tiny")

@@ -74,6 +74,10 @@ PROMPT = (
 APPEARANCE_T = 10
 """Position t of the appearance image (FLUX.2 puts reference k at t = 10 k, the drawing at 0)."""
 
+GPU_DTYPES = {"default": torch.bfloat16, "vae": torch.float32}
+"""`dtype=` of `from_pretrained` for a GPU. Rounded to bfloat16, the VAE's encoder makes a tenth of
+the drawing wrong (results/tried.md); its decoder is run in the transformer's type."""
+
 SEARCH_GRID = 64
 """Cells along each side of the picture that the search for the pulse is made of."""
 
@@ -1242,8 +1246,11 @@ class PulsePipeline(Flux2KleinPipeline):
     def decode_sheets(self, latents, batch_size: int):
         """Pulse sheets [B, 3, H, W] in [-1, 1] of clean tokens, batch by batch."""
         width, height = self.geometry.size
+        kind, half = latents.device.type, latents.dtype != torch.float32
         for batch in latents.split(batch_size):
-            yield decode_tokens(self.vae, batch, height, width).float().cpu().clamp(-1, 1)
+            with torch.autocast(kind, latents.dtype if half else None, enabled=half):
+                images = decode_tokens(self.vae, batch, height, width)
+            yield images.float().cpu().clamp(-1, 1)
 
     def read_sheets(self, windows, sheets, output_sheet: bool) -> _Look:
         """Fields and heart rate of the sheets drawn for the windows, which come in batches."""

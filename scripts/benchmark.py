@@ -135,15 +135,15 @@ def peak_gib_of(run, device):
     return peak_gib(device)
 
 
-def klein_vae(narrow, device, dtype):
+def klein_vae(narrow, device):
     """The VAE, and what its channels and ``narrow`` change of the transformer."""
     from diffusers import AutoencoderKLFlux2
 
     from rppg import klein
 
     if not narrow:
-        return klein.vae(device, dtype), {}
-    vae = AutoencoderKLFlux2.from_pretrained(ROOT / "tiny" / "vae", dtype=dtype)
+        return klein.vae(device), {}
+    vae = AutoencoderKLFlux2.from_pretrained(ROOT / "tiny" / "vae")
     return vae, klein.NARROW | {"in_channels": 4 * vae.config.latent_channels}
 
 
@@ -157,7 +157,7 @@ def klein_pipeline(narrow, device, dtype):
 
     pulse = json.loads((ROOT / "adapter_config.json").read_text())["auto_mapping"]["pulse_config"]
     torch.manual_seed(0)
-    vae, changes = klein_vae(narrow, device, dtype)
+    vae, changes = klein_vae(narrow, device)
     if narrow:
         pulse["geometry"] = {"bands": 4, "samples": 96, "rows": 4, "size": [768, 32]}
         pulse["appearance_size"] = [64, 64]
@@ -329,7 +329,7 @@ def training_figures(pipe, model, prompt, batch, rate, device, repeat):
     )
     from scripts.train_adapter import PHASOR_SHARE
 
-    vae = pipe.vae.float().requires_grad_(False)
+    vae = pipe.vae.requires_grad_(False)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
     token = token_size(vae)
     (width, height), (across, down) = pipe.geometry.size, pipe.config.appearance_size
@@ -365,11 +365,9 @@ def training_figures(pipe, model, prompt, batch, rate, device, repeat):
 
 def klein_main(args, words):
     if args.base:
-        import torch
-
         from rppg import klein
 
-        vae, changes = klein_vae(args.narrow, "cpu", torch.float32)
+        vae, changes = klein_vae(args.narrow, "cpu")
         klein.write_base(args.base, vae, **changes)
         print(f"written to {args.base}")
         return

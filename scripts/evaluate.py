@@ -91,11 +91,11 @@ def processes():
 
 
 def load_pipeline(model, adapter):
-    from pipeline_pulse import PulsePipeline
+    from pipeline_pulse import GPU_DTYPES, PulsePipeline
 
     device = processes().device
-    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
-    pipe = PulsePipeline.from_pretrained(model, dtype=dtype)
+    dtypes = torch.float32 if device.type == "cpu" else GPU_DTYPES
+    pipe = PulsePipeline.from_pretrained(model, dtype=dtypes)
     pipe.load_lora_weights(adapter, weight_name="adapter_model.safetensors")
     pipe.set_progress_bar_config(disable=True)
     return pipe.to(device)

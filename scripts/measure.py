@@ -85,16 +85,16 @@ def load_pipeline(args):
     import transformers
     from diffusers.utils import logging
 
-    from pipeline_pulse import PulsePipeline
+    from pipeline_pulse import GPU_DTYPES, PulsePipeline
 
     logging.set_verbosity_error()
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     saved = Path(args.adapter or args.model) / PROMPT_FILE
     without = {"text_encoder": None, "tokenizer": None} if saved.is_file() else {}
-    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    dtypes = torch.float32 if device == "cpu" else GPU_DTYPES
     logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
-    pipe = PulsePipeline.from_pretrained(args.model, dtype=dtype, **without)
+    pipe = PulsePipeline.from_pretrained(args.model, dtype=dtypes, **without)
     if args.adapter:
         pipe.load_lora_weights(args.adapter, weight_name="adapter_model.safetensors")
     pipe.set_progress_bar_config(disable=not sys.stderr.isatty(), leave=False)

@@ -172,10 +172,11 @@ class Trainer:
         self.accelerator = Accelerator(cpu=not torch.accelerator.is_available())
         self.device = self.accelerator.device
         dtype = arguments.dtype or ("float32" if self.device.type == "cpu" else "bfloat16")
-        pipe = PulsePipeline.from_pretrained(arguments.base, dtype=getattr(torch, dtype))
+        dtypes = {"default": getattr(torch, dtype), "vae": torch.float32}
+        pipe = PulsePipeline.from_pretrained(arguments.base, dtype=dtypes)
         self.geometry = SheetGeometry(*arguments.sheet[:3], size=tuple(arguments.sheet[3:]))
         self.appearance_size = tuple(arguments.appearance)
-        self.vae = pipe.vae.float().requires_grad_(False).eval().to(self.device)
+        self.vae = pipe.vae.requires_grad_(False).eval().to(self.device)
         self.vae = without_silent_branches(self.vae)
         self.prompt_embeds = pipe.encode_task_prompt().float().to(self.device)
         pipe.text_encoder = None  # 8 GB at full size; its work is done

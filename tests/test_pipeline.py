@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import tiny_components
 import torch
+from conftest import ROOT
 from diffusers import Flux2KleinPipeline
 from PIL import Image
 
 import bijection
 import pipeline_pulse as pp
 from clip_encoder import SheetGeometry, encode_windows, field_to_sheet, motion_sheet
-from pipeline_pulse import PulsePipeline
+from pipeline_pulse import GPU_DTYPES, PulsePipeline
 
 GEOMETRY = SheetGeometry(bands=4, samples=96, rows=8, size=(384, 64))
 FPS = 10
@@ -341,6 +342,22 @@ def test_bfloat16_is_close_to_float32(tiny_pipe):
     half = pipe.to(torch.bfloat16)(clip, fps=FPS, crop=(0, 0, 64, 48), output_sheet=True)
     assert half.sheet.dtype == np.float32 and half.field.dtype == np.complex64
     assert np.abs(half.sheet - full.sheet).mean() < 0.01 < full.sheet.std()
+
+
+def test_the_types_for_a_gpu_draw_what_float32_draws_and_bfloat16_alone_does_not():
+    def drawn(types):
+        pipe = PulsePipeline.from_pretrained(ROOT / "tiny", dtype=types)
+        pipe.load_lora_weights(ROOT / "tiny/adapter", weight_name="adapter_model.safetensors")
+        pipe.set_progress_bar_config(disable=True)
+        pulse = pipe(ROOT / "assets/demo.mp4", window=8, crop=(86, 70, 180, 190))
+        return pulse.field, pulse.bpm
+
+    exact, bpm = drawn(torch.float32)
+    size = np.linalg.norm(exact)
+    (mixed, its_bpm), (rounded, _) = drawn(GPU_DTYPES), drawn(torch.bfloat16)
+    error = np.linalg.norm(mixed - exact) / size
+    assert error < 0.04 and its_bpm == pytest.approx(bpm, abs=0.1)
+    assert np.linalg.norm(rounded - exact) / size > 3 * error
 
 
 # ------------------------------------------------------------------- callbacks, progress, interrupt
