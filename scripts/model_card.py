@@ -273,6 +273,44 @@ def klein():
     )
 
 
+KLEIN_WINDOWS = 20_000 * 4 * 4
+"""Steps, batch and accumulation of the command on the card that trains the 4B adapter."""
+
+
+def klein_measured():
+    """What the 4B architecture takes with random weights, and a loss that falls on it."""
+    name, log = "benchmark-klein-cpu.json", "train-klein-random.jsonl"
+    result = load(name)
+    window, step = result["windows"]["1"], result["training"][0]
+    total = KLEIN_WINDOWS * step["flops_a_step"] / step["batch"]
+    head, *rows = map(json.loads, (ROOT / "results" / log).read_text().splitlines())
+    rows = [row for row in rows if "loss" in row]
+    width, height = head["settings"]["sheet"][3:]
+    losses = [row["loss"] for row in rows]
+    rise = max(later - earlier for earlier, later in pairwise(losses))
+    grown = 1024 * (rows[-1]["peak_gib"] - rows[1]["peak_gib"])
+    return (
+        f"On a CPU ({result['machine']}, {result['threads']} threads) one window takes "
+        f"{window['encode']:.0f} s to encode, {window['transformer_1_step']:.0f} s a step in the "
+        f"transformer ({window['transformer_flops_a_step'] / 1e12:.1f} TFLOP, "
+        f"{window['share_of_matrix_rate_4_steps']:.0%} of the rate measured for one large matrix "
+        f"product) and {window['decode']:.0f} s to decode, with at most {window['peak_gib']:.1f} "
+        f"GiB in the process. A training step of one window takes "
+        f"{step['batch'] / step['samples_per_s']:.0f} s and {step['flops_a_step'] / 1e12:.0f} "
+        f"TFLOP ({step['share_of_matrix_rate']:.0%} of that rate) with gradient checkpointing, "
+        f"and at most {step['peak_gib']:.1f} GiB. By that count "
+        f"the {KLEIN_WINDOWS:,} windows of the command above are {total / 1e18:.1f} EFLOP: "
+        f"{total / 1e14 / 3600:.0f} h on a GPU that sustains 100 TFLOP/s, "
+        f"{total / 4e14 / 3600:.0f} h at 400; fewer, as larger batches decode a smaller share.\n\n"
+        f"{rows[-1]['step']} steps of one window of a smaller sheet ({width} × {height} px) on "
+        f"rendered clips as `prepare.py` stores them: the loss, a mean of 25 steps, falls from "
+        f"{losses[0]:.3f} to {losses[-1]:.3f} and never rises by more than {max(rise, 0):.3f}; "
+        f"between step {rows[1]['step']} and the last the most memory held grows by "
+        f"{grown:.0f} MiB.\n\nSource: {source(name, result)}; `results/{log}`, commit "
+        f"{head['commit']}: `python scripts/{head['command']}`."
+    )
+
+
 def speed():
     """Times of the main job."""
     name = "benchmark.json"
@@ -300,6 +338,7 @@ BLOCKS = {
     "ablation": ablation,
     "speed": speed,
     "klein": klein,
+    "klein-measured": klein_measured,
 }
 
 

@@ -1,5 +1,8 @@
 """The card: its front matter, and no figure that differs from the file it comes from."""
 
+import math
+import re
+
 import pytest
 from huggingface_hub import ModelCard
 
@@ -31,6 +34,12 @@ def test_front_matter():
     figures = model_card.load("synthetic-test.json")["figures"]["pulse"]
     assert results["mae"].metric_value == round(figures["forced"]["mae"], 4)
     assert results["mae"].dataset_name == "Rendered test clips"
+
+
+def test_the_windows_of_the_4b_training_are_those_of_its_command():
+    card = (model_card.ROOT / "README.md").read_text()
+    command = re.search(r"--steps (\d+) --batch (\d+) --accumulate (\d+)", card)
+    assert math.prod(map(int, command.groups())) == model_card.KLEIN_WINDOWS
 
 
 def test_a_resumed_run_counts_once():
