@@ -4,7 +4,6 @@ import json
 import math
 import os
 import platform
-import resource
 import shlex
 import subprocess
 import sys
@@ -56,6 +55,12 @@ def peak_gib(device):
     """
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / 2**30
+    if sys.platform == "win32":
+        import psutil  # comes with accelerate
+
+        return psutil.Process().memory_info().peak_wset / 2**30
+    import resource
+
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most / (2**30 if sys.platform == "darwin" else 2**20)
 

@@ -2,7 +2,7 @@
 
 Writes results/benchmark.json: every single time in seconds, and the machine. ``benchmark.py klein``
 measures the 4B architecture with random weights instead: results/benchmark-klein.json on a GPU,
-benchmark-klein-cpu.json elsewhere (12 GiB of memory, a quarter of an hour).
+benchmark-klein-cpu.json elsewhere (16 GiB of memory, 20 minutes on two cores).
 """
 
 import argparse
