@@ -1,7 +1,5 @@
 """FLUX.2-klein-base-4B's architecture without its weights: for counting, testing and timing."""
 
-from contextlib import contextmanager
-
 import torch
 from diffusers import AutoencoderKLFlux2, FlowMatchEulerDiscreteScheduler, Flux2Transformer2DModel
 from transformers import Qwen3Config, Qwen3ForCausalLM
@@ -36,62 +34,58 @@ NARROW = {
 """Changes that keep the depth and every module's name but make it run in a moment on a CPU."""
 
 
-TEXT_LAYERS = 28  # hidden states 9, 18 and 27 are stacked
+def scheduler():
+    """The scheduler of the klein bases."""
+    return FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
 
 
-@contextmanager
-def _made(device, dtype):
-    """What is built inside lies on the device, in the type: never twice in memory."""
+def transformer(device="meta", dtype=torch.float32, **changes):
+    """The transformer with random weights (none at all on the device "meta").
+
+    It is made in its type and not cast to it: 4 billion parameters fit in memory once.
+    """
     kept = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
         with torch.device(device):
-            yield
+            return Flux2Transformer2DModel(**TRANSFORMER | changes).eval()
     finally:
         torch.set_default_dtype(kept)
 
 
-def transformer(device="meta", dtype=torch.float32, **changes):
-    """The transformer with random weights (none at all on the device "meta")."""
-    with _made(device, dtype):
-        return Flux2Transformer2DModel(**TRANSFORMER | changes).eval()
-
-
-def vae(device="meta", dtype=torch.float32):
+def vae(device="meta"):
     """The VAE with random weights (none at all on the device "meta"): 84,046,115 parameters."""
-    with _made(device, dtype):
+    with torch.device(device):
         return AutoencoderKLFlux2().eval()
 
 
-def write_base(folder, vae, dtype=torch.bfloat16, **changes):
+def write_base(folder, vae, **changes):
     """A base that the trainer loads like FLUX.2-klein-base-4B, with random weights.
 
-    Transformer and VAE have the architecture's full size; the text encoder has its width and the
-    layers that are stacked, and hardly anything in them.
+    Transformer (bfloat16) and VAE have the architecture's full size; the text encoder has its width
+    and the layers that are stacked, and hardly anything in them.
 
     Args:
         folder: where to write; 8 GB at full width.
         vae: its VAE.
-        dtype: of the transformer's and the text encoder's weights.
         changes: to :data:`TRANSFORMER`.
     """
-    torch.manual_seed(0)
     words = miniature.tokenizer([PROMPT])
-    width = (TRANSFORMER | changes)["joint_attention_dim"] // 3
+    stacked = miniature.HIDDEN_LAYERS
     config = Qwen3Config(
         vocab_size=len(words),
-        hidden_size=width,
+        hidden_size=(TRANSFORMER | changes)["joint_attention_dim"] // len(stacked),
         intermediate_size=16,
-        num_hidden_layers=TEXT_LAYERS,
+        num_hidden_layers=max(stacked) + 1,
         num_attention_heads=1,
         num_key_value_heads=1,
         head_dim=16,
         tie_word_embeddings=True,
     )
     PulsePipeline(
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+        scheduler=scheduler(),
         vae=vae,
-        text_encoder=Qwen3ForCausalLM(config).eval().to(dtype),
+        text_encoder=Qwen3ForCausalLM(config).eval(),
         tokenizer=words,
-        transformer=transformer("cpu", dtype, **changes),
+        transformer=transformer("cpu", torch.bfloat16, **changes),
     ).save_pretrained(folder)

@@ -150,7 +150,6 @@ def klein_vae(narrow, device):
 def klein_pipeline(narrow, device, dtype):
     """The pipeline of the 4B architecture with random weights and adapter_config.json's sheet."""
     import torch
-    from diffusers import FlowMatchEulerDiscreteScheduler
 
     from pipeline_pulse import PulsePipeline
     from rppg import klein
@@ -162,7 +161,7 @@ def klein_pipeline(narrow, device, dtype):
         pulse["geometry"] = {"bands": 4, "samples": 96, "rows": 4, "size": [768, 32]}
         pulse["appearance_size"] = [64, 64]
     return PulsePipeline(
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+        scheduler=klein.scheduler(),
         vae=vae.to(device).eval(),
         text_encoder=None,
         tokenizer=None,
@@ -196,15 +195,15 @@ def klein_figures(narrow, repeat):
     window = next(encode_windows(clip, pipe.geometry, fps=30, appearance_size=size))
     pipe.set_progress_bar_config(disable=True)
     pipe._interrupt = False
-    rate = matrix_rate(device, dtype, 512 if narrow else 8192 if device == "cuda" else 4096)
+    rate = matrix_rate(device, dtype, 512 if narrow else 4096 if device == "cpu" else 8192)
     figures = {"device": torch.cuda.get_device_name() if device == "cuda" else "CPU"}
-    figures |= {"threads": torch.get_num_threads()} if device == "cpu" else {}
+    figures |= {"threads": torch.get_num_threads()}
     figures |= {"matrix_flops_per_s": rate, "windows": {}}
-    batches = {"drawn": (1, 4, 16), "trained": (1, 4, 8, 16)}
-    if device == "cpu":
-        batches = {"drawn": (1, 2) if narrow else (1,), "trained": (1,)}
+    drawn, trained = (1, 4, 16), (1, 4, 8, 16)
+    if narrow or device == "cpu":
+        drawn, trained = (1, 2) if narrow else (1,), (1,)
     with torch.no_grad():
-        for batch in batches["drawn"]:
+        for batch in drawn:
             figures["windows"][str(batch)] = drawing_figures(
                 pipe, prompt, [window] * batch, rate, device, repeat
             )
@@ -214,8 +213,7 @@ def klein_figures(narrow, repeat):
     pipe.transformer.enable_gradient_checkpointing()
     model = klein_lora(pipe.transformer)
     figures["training"] = [
-        training_figures(pipe, model, prompt, batch, rate, device, repeat)
-        for batch in batches["trained"]
+        training_figures(pipe, model, prompt, batch, rate, device, repeat) for batch in trained
     ]
     return figures
 
@@ -365,8 +363,11 @@ def training_figures(pipe, model, prompt, batch, rate, device, repeat):
 
 def klein_main(args, words):
     if args.base:
+        import torch
+
         from rppg import klein
 
+        torch.manual_seed(0)
         vae, changes = klein_vae(args.narrow, "cpu")
         klein.write_base(args.base, vae, **changes)
         print(f"written to {args.base}")
@@ -374,9 +375,12 @@ def klein_main(args, words):
     figures = klein_sizes() if args.count else klein_figures(args.narrow, args.repeat)
     result = provenance(seed=0) | {"command": shlex.join(["benchmark.py", *map(shown, words)])}
     args.out.mkdir(parents=True, exist_ok=True)
-    cpu = figures.get("device") == "CPU"
-    name = "benchmark-klein" + "-narrow" * args.narrow + "-cpu" * (cpu and not args.narrow)
-    name = "klein-sizes" if args.count else name
+    if args.count:
+        name = "klein-sizes"
+    elif args.narrow:
+        name = "benchmark-klein-narrow"
+    else:
+        name = "benchmark-klein" + "-cpu" * (figures["device"] == "CPU")
     path = args.out / f"{name}.json"
     path.write_text(json.dumps(result | figures, indent=1) + "\n")
     print(json.dumps(figures, indent=1))

@@ -68,6 +68,11 @@ def test_a_random_base_is_trained_as_the_real_one_would_be(tmp_path, monkeypatch
     stored = load_file(base / "transformer" / "diffusion_pytorch_model.safetensors")
     assert {weight.dtype for weight in stored.values()} == {torch.bfloat16}
 
+    monkeypatch.setattr(train_adapter, "REPORT_EVERY", 1)
+    encoders, encode = set(), train_adapter.to_tokens
+    monkeypatch.setattr(
+        train_adapter, "to_tokens", lambda vae, *more: encoders.add(vae.dtype) or encode(vae, *more)
+    )
     types, write = {}, train_adapter.write_adapter
 
     def write_and_look(folder, model, *more, **named):
@@ -79,6 +84,9 @@ def test_a_random_base_is_trained_as_the_real_one_would_be(tmp_path, monkeypatch
     command += ["--clips", "4", "--validation-batches", "1", "--log", str(tmp_path / "log.jsonl")]
     command += ["--checkpoints", str(tmp_path / "checkpoints"), "--out", str(tmp_path / "adapter")]
     assert train_adapter.main(command) == 0
+    assert encoders == {torch.float32}
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [0 < row["peak_gib"] < 24 for row in rows if "loss" in row] == [True, True]
     for name, dtype in types.items():
         assert dtype == (torch.float32 if "lora" in name else torch.bfloat16), name
     adapter = load_file(tmp_path / "adapter" / "adapter_model.safetensors")

@@ -345,16 +345,22 @@ def test_bfloat16_is_close_to_float32(tiny_pipe):
 
 
 def test_the_types_for_a_gpu_draw_what_float32_draws_and_bfloat16_alone_does_not():
+    decoded = []
+
     def drawn(types):
         pipe = PulsePipeline.from_pretrained(ROOT / "tiny", dtype=types)
         pipe.load_lora_weights(ROOT / "tiny/adapter", weight_name="adapter_model.safetensors")
         pipe.set_progress_bar_config(disable=True)
+        pipe.vae.decoder.register_forward_hook(lambda *its: decoded.append(its[-1].dtype))
         pulse = pipe(ROOT / "assets/demo.mp4", window=8, crop=(86, 70, 180, 190))
         return pulse.field, pulse.bpm
 
     exact, bpm = drawn(torch.float32)
     size = np.linalg.norm(exact)
-    (mixed, its_bpm), (rounded, _) = drawn(GPU_DTYPES), drawn(torch.bfloat16)
+    decoded.clear()
+    mixed, its_bpm = drawn(GPU_DTYPES)
+    assert set(decoded) == {torch.bfloat16}
+    rounded, _ = drawn(torch.bfloat16)
     error = np.linalg.norm(mixed - exact) / size
     assert error < 0.04 and its_bpm == pytest.approx(bpm, abs=0.1)
     assert np.linalg.norm(rounded - exact) / size > 3 * error
