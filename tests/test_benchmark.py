@@ -46,7 +46,11 @@ def test_missing_clip_is_one_line(tmp_path, capsys):
     assert "no such file" in error and error.count("\n") == 1
 
 
-def test_klein_runs_narrow(tmp_path):
+def test_klein_runs_narrow(tmp_path, monkeypatch):
+    recomputed, real = [], torch.utils.checkpoint.checkpoint
+    monkeypatch.setattr(
+        torch.utils.checkpoint, "checkpoint", lambda *a, **k: recomputed.append(1) or real(*a, **k)
+    )
     assert benchmark.main(["klein", "--narrow", "--repeat", "1", "--out", str(tmp_path)]) == 0
     figures = json.loads((tmp_path / "benchmark-klein-narrow.json").read_text())
     one, two = (figures["windows"][n] for n in ("1", "2"))
@@ -54,7 +58,8 @@ def test_klein_runs_narrow(tmp_path):
     assert min(one["transformer_4_steps"], one["transformer_1_step"]) > 0
     step = figures["training"][0]
     assert step["samples_per_s"] > 0
-    assert step["flops_a_step"] > 3 * one["transformer_flops_a_step"]  # twice forward, once back
+    assert step["flops_a_step"] > 3 * one["transformer_flops_a_step"]  # forward twice, and back
+    assert len(recomputed) % (5 + 20) == 0 < len(recomputed)  # every block in every step
     assert 0 < one["peak_gib"] < 24 and 0 < step["peak_gib"] < 24
 
 
