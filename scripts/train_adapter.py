@@ -7,6 +7,7 @@ the same command goes on where it stopped.
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -547,6 +548,18 @@ class Lora:
         set_peft_model_state_dict(self.model, state)
 
 
+def leave():
+    """Ends a sharded process at once, its work done, without taking the interpreter down.
+
+    torch caches the placements of sharded tensors and with them the mesh: the process group then
+    outlives its destruction, and so do its threads. One of them that wants the interpreter while
+    it goes down aborts the process (seen with Gloo; without shards the threads are joined).
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
@@ -633,10 +646,12 @@ def main(argv=None):
             parser.set_defaults(**from_config(config))
         trainer = Trainer(parser.parse_args(argv))
         trainer.run()
-        trainer.accelerator.end_training()  # threads of the process group must not outlive it
     except (ClipError, OSError) as error:
         print(f"train_adapter.py: {error}", file=sys.stderr)
         return 2
+    trainer.accelerator.end_training()
+    if trainer.sharded:
+        leave()
     return 0
 
 

@@ -176,6 +176,17 @@ def launched(folder, processes, *more, **environment):
     return load_file(folder / "adapter" / "adapter_model.safetensors")
 
 
+def notes_its_end(folder):
+    """Environment in which an interpreter that is taken down leaves a file in ``folder/ended``."""
+    (folder / "ended").mkdir()
+    (folder / "sitecustomize.py").write_text(
+        "import atexit, os, pathlib\n"
+        f"ended = pathlib.Path({str(folder / 'ended')!r})\n"
+        "atexit.register(lambda: (ended / os.environ.get('RANK', 'launcher')).touch())\n"
+    )
+    return {"PYTHONPATH": str(folder)}
+
+
 def test_two_processes_learn_what_one_that_accumulates_does_sharded_or_not(tmp_path):
     two = launched(tmp_path / "two", 2)
     one = launched(tmp_path / "one", 1, "--accumulate", "2")
@@ -186,7 +197,8 @@ def test_two_processes_learn_what_one_that_accumulates_does_sharded_or_not(tmp_p
     # Who sees but half of the clips learns something else.
     assert max((alone[name] - weight).abs().max() for name, weight in one.items()) > 1e-4
     # What a launch file with FSDP sets: the frozen base is spread over both, nothing else changes.
-    sharded = launched(tmp_path / "sharded", 2, ACCELERATE_USE_FSDP="true", FSDP_VERSION="2")
+    fsdp = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
+    sharded = launched(tmp_path / "sharded", 2, **fsdp, **notes_its_end(tmp_path))
     for name, weight in two.items():
         torch.testing.assert_close(sharded[name], weight, rtol=0, atol=1e-6, msg=name)
     rows = {way: (tmp_path / way / "log.jsonl").read_text().splitlines() for way in WAYS}
@@ -194,6 +206,8 @@ def test_two_processes_learn_what_one_that_accumulates_does_sharded_or_not(tmp_p
     assert {way: settings[way]["processes"] for way in WAYS} == WAYS
     assert [way for way in WAYS if settings[way]["sharded"]] == ["sharded"]
     assert settings["two"]["batch"] == 1 and len(rows["two"]) == 2  # one rank writes
+    # Threads of a sharded group live on: they abort a rank whose interpreter is taken down.
+    assert [file.name for file in (tmp_path / "ended").iterdir()] == ["launcher"]
 
 
 def test_two_who_make_one_batch_do_not_spoil_it(tmp_path, monkeypatch):
