@@ -9,7 +9,10 @@ import argparse
 import json
 import os
 import sys
+import time
+from collections import defaultdict
 from pathlib import Path
+from statistics import fmean
 from tempfile import TemporaryDirectory
 
 import numpy as np
@@ -63,6 +66,8 @@ TARGETS = (
 """Every Linear inside the blocks, the only ones that both loaders take."""
 
 REPORT_EVERY, SAVE_EVERY = 25, 200
+SAVE_AFTER = 600
+"""s after which a checkpoint is due in any case: a step can take minutes where there is no GPU."""
 PHASOR_WEIGHT, TRACE_WEIGHT = 4.0, 0.4
 PHASOR_SHARE = 0.25  # of a batch is decoded: the decoder costs as much as the transformer
 NOISY_SHARE = 0.25  # of the batches start from noise, as ensembles do
@@ -423,7 +428,7 @@ class Trainer:
         epoch = arguments.clips // (arguments.batch * parts_a_step)  # steps
         bar = tqdm(range(start, arguments.steps), "adapter", arguments.steps, initial=start)
         bar.disable = not first
-        running = {}
+        running, saved = defaultdict(list), time.monotonic()  # losses to be reported
         for step in bar:
             order = batch_order(epoch * parts_a_step, step // epoch, arguments.seed)
             set_learning_rate([self.optimizer], learning_rate(step, arguments.steps, 1.0))
@@ -437,21 +442,23 @@ class Trainer:
                 total, parts = self.loss(self.batch("train", number, window), rng)
                 (total / arguments.accumulate).backward()
                 for name, value in parts.items():
-                    share = value / (REPORT_EVERY * arguments.accumulate)
-                    running[name] = running.get(name, 0.0) + share
+                    running[name].append(value)
             self.average_gradients(trained)
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
             self.optimizer.step()
             self.average.update(self.model, step)
             done = step + 1
-            if first and done % REPORT_EVERY == 0:
-                bar.set_postfix({name: f"{value:.3f}" for name, value in running.items()})
-                row = {name: round(value, 4) for name, value in running.items()}
+            if done % REPORT_EVERY == 0:
+                row = {name: round(fmean(values), 4) for name, values in running.items()}
+                running.clear()
+                bar.set_postfix(row)
                 row["peak_gib"] = round(peak_gib(self.device.type), 3)
-                log.write({"step": done, "clips": done * parts_a_step * arguments.batch} | row)
-                running = {}
-            if first and (done % SAVE_EVERY == 0 or done == arguments.steps):
+                if first:
+                    log.write({"step": done, "clips": done * parts_a_step * arguments.batch} | row)
+            due = done % SAVE_EVERY == 0 or time.monotonic() - saved > SAVE_AFTER
+            if first and (due or done == arguments.steps):
                 save_checkpoint(checkpoint, done, **state)
+                saved = time.monotonic()
             if done % arguments.validate_every == 0 or done == arguments.steps:
                 scores = self.validate()
                 if first:

@@ -108,21 +108,32 @@ def adapter(folder, *more):
 
 
 def test_the_adapter_resumes_to_the_same_weights_and_loads_in_both_ways(tmp_path, monkeypatch):
-    straight = adapter(tmp_path / "a")
+    def rows(name):
+        return [json.loads(line) for line in (tmp_path / name / "log.jsonl").open()]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train_adapter, "REPORT_EVERY", 1)
+        straight = adapter(tmp_path / "a")
     with monkeypatch.context() as patch:
         interrupt_at(patch, train_adapter, 2)
+        patch.setattr(train_adapter, "SAVE_EVERY", 1000)
+        patch.setattr(train_adapter, "SAVE_AFTER", 0)  # as if every step were a long one
         with pytest.raises(KeyboardInterrupt):
             adapter(tmp_path / "b")
     assert not (tmp_path / "b" / "adapter").exists()
+    monkeypatch.setattr(train_adapter, "REPORT_EVERY", 3)
     resumed = adapter(tmp_path / "b")
+    last = [next(row for row in rows(name) if row.get("step") == 3) for name in "ab"]
+    assert last[0].keys() == last[1].keys() >= {"loss", "phasor"}
+    assert all(last[0][part] == last[1][part] for part in ("loss", "latent", "phasor", "trace"))
     lora = [name for name in straight if "lora" in name]
     assert len(lora) == 2 * (12 + 5 * 2)  # A and B of 12 Linears in the double block, 2 in a single
     for name in lora:
         torch.testing.assert_close(resumed[name], straight[name], rtol=0, atol=0, msg=name)
-    rows = [json.loads(line) for line in (tmp_path / "a" / "log.jsonl").read_text().splitlines()]
-    assert rows[0]["seed"] == 0 and rows[0]["versions"]["torch"]
-    assert rows[0]["settings"]["windows"] == list(training.WINDOWS)
-    assert 0 <= rows[-1]["validation"]["within_3_bpm"] <= 1
+    head, *_, end = rows("a")
+    assert head["seed"] == 0 and head["versions"]["torch"]
+    assert head["settings"]["windows"] == list(training.WINDOWS)
+    assert 0 <= end["validation"]["within_3_bpm"] <= 1
     pipe = PulsePipeline.from_pretrained("tiny")
     pipe.load_lora_weights(tmp_path / "a" / "adapter", weight_name="adapter_model.safetensors")
     assert pipe.geometry == train_adapter.SheetGeometry(4, 96, 4, (768, 32))
