@@ -279,17 +279,11 @@ KLEIN_WINDOWS = 20_000 * 4 * 4
 
 def klein_measured():
     """What the 4B architecture takes with random weights, and a loss that falls on it."""
-    name, log = "benchmark-klein-cpu.json", "train-klein-random.jsonl"
+    name = "benchmark-klein-cpu.json"
     result = load(name)
     window, step = result["windows"]["1"], result["training"][0]
     total = KLEIN_WINDOWS * step["flops_a_step"] / step["batch"]
-    head, *rows = map(json.loads, (ROOT / "results" / log).read_text().splitlines())
-    rows = [row for row in rows if "loss" in row]
-    width, height = head["settings"]["sheet"][3:]
-    losses = [row["loss"] for row in rows]
-    rise = max(later - earlier for earlier, later in pairwise(losses))
-    grown = 1024 * (rows[-1]["peak_gib"] - rows[1]["peak_gib"])
-    return (
+    text = (
         f"On a CPU ({result['machine']}, {result['threads']} threads) one window takes "
         f"{window['encode']:.0f} s to encode, {window['transformer_1_step']:.0f} s a step in the "
         f"transformer ({window['transformer_flops_a_step'] / 1e12:.1f} TFLOP, "
@@ -302,13 +296,26 @@ def klein_measured():
         f"the {KLEIN_WINDOWS:,} windows of the command above are {total / 1e18:.1f} EFLOP: "
         f"{total / 1e14 / 3600:.0f} h on a GPU that sustains 100 TFLOP/s, "
         f"{total / 4e14 / 3600:.0f} h at 400; fewer, as larger batches decode a smaller share.\n\n"
-        f"{rows[-1]['step']} steps of one window of a smaller sheet ({width} × {height} px) on "
-        f"rendered clips as `prepare.py` stores them: the loss, a mean of 25 steps, falls from "
-        f"{losses[0]:.3f} to {losses[-1]:.3f} and never rises by more than {max(rise, 0):.3f}; "
-        f"between step {rows[1]['step']} and the last the most memory held grows by "
-        f"{grown:.0f} MiB.\n\nSource: {source(name, result)}; `results/{log}`, commit "
-        f"{head['commit']}: `python scripts/{head['command']}`."
+        f"The trainer on rendered clips as `prepare.py` stores them, one window a step; a loss is "
+        f"a mean of 25 steps:\n\n"
     )
+    lines = ["| sheet | steps | first loss | last loss | largest rise | most memory so far: first, last |"]
+    lines.append("|---|---|---|---|---|---|")
+    sources = [source(name, result)]
+    for log in ("train-klein-random.jsonl", "train-klein-sheet.jsonl"):
+        head, *rows = map(json.loads, (ROOT / "results" / log).read_text().splitlines())
+        rows = [row for row in rows if "loss" in row]
+        losses = [row["loss"] for row in rows]
+        rise = max(later - earlier for earlier, later in pairwise(losses))
+        width, height = head["settings"]["sheet"][3:]
+        lines.append(
+            f"| {width} × {height} px | {rows[-1]['step']} | {losses[0]:.3f} | {losses[-1]:.3f} | "
+            f"{f'{rise:.3f}' if rise > 0 else 'none'} | "
+            f"{rows[0]['peak_gib']:.2f}, {rows[-1]['peak_gib']:.2f} GiB |"
+        )
+        command = f"`python scripts/{head['command']}`"
+        sources.append(f"`results/{log}`, commit {head['commit']}: {command}")
+    return text + "\n".join(lines) + f"\n\nSource: {'; '.join(sources)}."
 
 
 def speed():
