@@ -299,8 +299,10 @@ def klein_measured():
         f"The trainer on rendered clips as `prepare.py` stores them, one window a step; a loss is "
         f"a mean of 25 steps:\n\n"
     )
-    lines = ["| sheet | steps | first loss | last loss | largest rise | most memory so far: first, last |"]
-    lines.append("|---|---|---|---|---|---|")
+    lines = [
+        "| sheet | steps | first loss | last loss | largest rise | most memory: first, last |",
+        "|---|---|---|---|---|---|",
+    ]
     sources = [source(name, result)]
     for log in ("train-klein-random.jsonl", "train-klein-sheet.jsonl"):
         head, *rows = map(json.loads, (ROOT / "results" / log).read_text().splitlines())
