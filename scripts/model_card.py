@@ -297,10 +297,11 @@ def klein_measured():
         f"{total / 1e14 / 3600:.0f} h on a GPU that sustains 100 TFLOP/s, "
         f"{total / 4e14 / 3600:.0f} h at 400; fewer, as larger batches decode a smaller share.\n\n"
         f"The trainer on rendered clips as `prepare.py` stores them, one window a step; a loss is "
-        f"a mean of 25 steps:\n\n"
+        f"the mean since the one before:\n\n"
     )
     lines = [
-        "| sheet | steps | first loss | last loss | largest rise | most memory: first, last |",
+        "| sheet | steps done | reports | loss: first, last | largest rise "
+        "| most memory: first, last |",
         "|---|---|---|---|---|---|",
     ]
     sources = [source(name, result)]
@@ -311,12 +312,12 @@ def klein_measured():
         rise = max(later - earlier for earlier, later in pairwise(losses))
         width, height = head["settings"]["sheet"][3:]
         lines.append(
-            f"| {width} × {height} px | {rows[-1]['step']} | {losses[0]:.3f} | {losses[-1]:.3f} | "
-            f"{f'{rise:.3f}' if rise > 0 else 'none'} | "
+            f"| {width} × {height} px | {rows[-1]['step']} of {head['settings']['steps']} "
+            f"| {len(rows)} | {losses[0]:.3f}, {losses[-1]:.3f} "
+            f"| {f'{rise:.3f}' if rise > 0 else 'none'} | "
             f"{rows[0]['peak_gib']:.2f}, {rows[-1]['peak_gib']:.2f} GiB |"
         )
-        command = f"`python scripts/{head['command']}`"
-        sources.append(f"`results/{log}`, commit {head['commit']}: {command}")
+        sources.append(source(log, head))
     return text + "\n".join(lines) + f"\n\nSource: {'; '.join(sources)}."
 
 
