@@ -7,17 +7,15 @@ has been measured, what was made from it ten minutes later.
 import csv
 import json
 import shutil
-import sys
 import tempfile
 from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
-sys.path.insert(0, str(ROOT))
 
-import gradio as gr  # noqa: E402
+import gradio as gr
 
-from handler import refuse_long, served_pipeline  # noqa: E402
+from handler import refuse_long, served_pipeline
 
 DEMO = ROOT / "assets" / "demo.mp4"
 
@@ -75,8 +73,10 @@ def measured(clip, progress=gr.Progress()):  # noqa: B008
     Raises:
         gr.Error: with one line, if nothing can be measured.
     """
-    from clip_encoder import pictures_at, write_overlay_video
-    from rppg.plots import beat_moments, result_figure
+    from pulse_plantain.lab.plots import beat_moments, result_figure
+
+    from pulse_plantain.overlay import write_overlay_video
+    from pulse_plantain.video import pictures_at
     from scripts.measure import clip_json, save_sheet
 
     if not clip:

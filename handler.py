@@ -13,10 +13,9 @@ import warnings
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
-sys.path.insert(0, str(ROOT))
 
-import numpy as np  # noqa: E402
-from PIL import Image  # noqa: E402
+import numpy as np
+from PIL import Image
 
 GRID = (8, 12)
 """Rows and columns of a contact sheet, read row by row, where ``grid`` does not say."""
@@ -112,7 +111,7 @@ def served_pipeline(root):
     """The pipeline of this repository's folder: the 4B one where it can run, else the miniature."""
     import torch
 
-    from pipeline_pulse import GPU_DTYPES, PulsePipeline
+    from pulse_plantain.pipeline import GPU_DTYPES, PulsePipeline
 
     if torch.cuda.is_available() and (root / "adapter_model.safetensors").is_file():
         config = json.loads((root / "adapter_config.json").read_text())
@@ -132,7 +131,7 @@ def refuse_long(clip, clock):
     Raises:
         ValueError: if it cannot be read or is longer than MOST_SECONDS.
     """
-    from clip_encoder import read_frames
+    from pulse_plantain.video import read_frames
 
     for time, _ in read_frames(clip, **clock):
         if time > MOST_SECONDS:
@@ -193,7 +192,7 @@ def received(inputs, folder, parameters, is_sheet):
     Raises:
         ValueError: if it is too large or nothing that can be read.
     """
-    from pipeline_pulse import frames_from_contact_sheet
+    from pulse_plantain.video import frames_from_contact_sheet
 
     if isinstance(inputs, str):
         inputs = _from_base64(inputs)
@@ -269,14 +268,13 @@ def _refuse_large(width, height):
 def answered(pulse, output, kind, clip, fps):
     """What is sent back: a PIL image or a JSON-able dict."""
     if output == "json":
-        from scripts.measure import clip_json
-
-        return clip_json(pulse)
+        return pulse.to_dict()
     if output == "sheet":
         stacked = np.concatenate([np.asarray(sheet) for sheet in pulse.sheet])
         return Image.fromarray(np.uint8(stacked.clip(0, 1) * 255 + 0.5))
-    from clip_encoder import pictures_at
-    from rppg.plots import beat_moments, result_figure
+    from pulse_plantain.lab.plots import beat_moments, result_figure
+
+    from pulse_plantain.video import pictures_at
 
     pictures = pictures_at(clip, beat_moments(pulse), fps) if clip is not None else []
     page = io.BytesIO()

@@ -1,11 +1,20 @@
-"""The Hub's entry point: hands on PulsePipeline. diffusers copies only the siblings named here."""
+"""The Hub's entry point: hands on PulsePipeline of pulse_plantain/pipeline.py."""
 
-if __package__:
-    from .bijection import decode_phasor  # noqa: F401
-    from .clip_encoder import encode_windows  # noqa: F401
-    from .heart_rate import fft_rate  # noqa: F401
-    from .pipeline_pulse import PulsePipeline
-else:  # plain import from the repo root
-    import pipeline_pulse as _pipeline_pulse
+if __package__:  # loaded by diffusers, which copies the modules that are named here and no others
+    from .pulse_plantain.adapter import write_adapter
+    from .pulse_plantain.bijection import decode
+    from .pulse_plantain.calls import RunningCalls
+    from .pulse_plantain.drawing import Drawing
+    from .pulse_plantain.flux2 import encode_images
+    from .pulse_plantain.heart_rate import fft_rate
+    from .pulse_plantain.output import PulseOutput
+    from .pulse_plantain.pipeline import PulsePipeline
+    from .pulse_plantain.reading import read_fields
+    from .pulse_plantain.search import find_pulse
+    from .pulse_plantain.sheet import SheetGeometry
+    from .pulse_plantain.video import read_frames
+    from .pulse_plantain.windows import encode_windows
+else:
+    import pulse_plantain.pipeline as _pipeline
 
-    PulsePipeline = _pipeline_pulse.PulsePipeline
+    PulsePipeline = _pipeline.PulsePipeline

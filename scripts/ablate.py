@@ -12,10 +12,9 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 
-from rppg.training import provenance  # noqa: E402
-from scripts import train_adapter  # noqa: E402
+from pulse_plantain.lab.training import provenance
+from scripts import train_adapter
 
 WAYS = {
     "phasor": ("one step, latents and phasors", []),

@@ -15,11 +15,13 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 
-from clip_encoder import ClipError, encode_windows, read_frames  # noqa: E402
-from rppg.training import fast_on, peak_gib, provenance  # noqa: E402
-from scripts.evaluate import load_pipeline, shown  # noqa: E402
+from pulse_plantain.drawing import Drawing
+from pulse_plantain.lab.training import fast_on, peak_gib, provenance
+from pulse_plantain.search import read_sheets
+from pulse_plantain.video import ClipError, Clock, read_frames
+from pulse_plantain.windows import encode_windows
+from scripts.evaluate import load_pipeline, shown
 
 CLIP_SEED = 20_000_000
 """The first seed of the test split; its clip is rendered where none is given."""
@@ -54,7 +56,7 @@ def arguments(argv):
 
 def rendered_clip():
     """10 s at 640x480 under out/."""
-    from rppg.synthetic import write_clip
+    from pulse_plantain.lab.synthetic import write_clip
 
     path = ROOT / "out" / "benchmark.mp4"
     if not path.exists():
@@ -92,19 +94,19 @@ def window_seconds(pipe, clip):
         now = time.perf_counter()
         seconds[name], last = now - last, now
 
-    size = tuple(pipe.config.appearance_size)
-    windows = [next(encode_windows(clip, pipe.geometry, appearance_size=size))]
+    windows = [next(encode_windows(clip, pipe.layout))]
     lap("decode")
     prompt_embeds = pipe.encode_task_prompt()
     lap("prompt")
     motion, references = pipe.encode_pictures(windows, 1)
     lap("vae_encode")
     steps = pipe.config.default_num_inference_steps
-    latents = pipe.denoise(pipe.prepare_latents(motion, 1), references, prompt_embeds, steps, 1)
+    drawing = Drawing(num_inference_steps=steps, batch_size=1, prompt_embeds=prompt_embeds)
+    latents = pipe.denoise(pipe.prepare_latents(motion, 1), references, drawing)
     lap("transformer")
     sheets = list(pipe.decode_sheets(latents, 1))
     lap("vae_decode")
-    pipe.read_sheets(windows, sheets, False)
+    read_sheets(windows, sheets, pipe.geometry)
     lap("read")
     model = sum(seconds[name] for name in ("vae_encode", "transformer", "vae_decode"))
     return seconds | {"model": model}
@@ -139,7 +141,7 @@ def klein_vae(narrow, device):
     """The VAE, and what its channels and ``narrow`` change of the transformer."""
     from diffusers import AutoencoderKLFlux2
 
-    from rppg import klein
+    from pulse_plantain.lab import klein
 
     if not narrow:
         return klein.vae(device), {}
@@ -151,8 +153,8 @@ def klein_pipeline(narrow, device, dtype):
     """The pipeline of the 4B architecture with random weights and adapter_config.json's sheet."""
     import torch
 
-    from pipeline_pulse import PulsePipeline
-    from rppg import klein
+    from pulse_plantain.lab import klein
+    from pulse_plantain.pipeline import PulsePipeline
 
     pulse = json.loads((ROOT / "adapter_config.json").read_text())["auto_mapping"]["pulse_config"]
     torch.manual_seed(0)
@@ -183,7 +185,7 @@ def klein_figures(narrow, repeat):
     import numpy as np
     import torch
 
-    from clip_encoder import encode_windows
+    from pulse_plantain.windows import encode_windows
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.float32 if device == "cpu" and narrow else torch.bfloat16
@@ -191,10 +193,8 @@ def klein_figures(narrow, repeat):
     prompt = torch.randn(1, 32, pipe.transformer.config.joint_attention_dim)
     prompt = prompt.to(device, dtype)
     clip = np.random.default_rng(0).integers(0, 255, (240, 128, 128, 3), np.uint8)
-    size = tuple(pipe.config.appearance_size)
-    window = next(encode_windows(clip, pipe.geometry, fps=30, appearance_size=size))
+    window = next(encode_windows(clip, pipe.layout, clock=Clock(30)))
     pipe.set_progress_bar_config(disable=True)
-    pipe._interrupt = False
     rate = matrix_rate(device, dtype, 512 if narrow else 4096 if device == "cpu" else 8192)
     figures = {"device": torch.cuda.get_device_name() if device == "cuda" else "CPU"}
     figures |= {"threads": torch.get_num_threads()}
@@ -230,7 +230,7 @@ def klein_lora(transformer):
 
 def klein_sizes():
     """What the 4B adapter and its training hold, counted on the architecture without weights."""
-    from rppg import klein
+    from pulse_plantain.lab import klein
 
     pulse = json.loads((ROOT / "adapter_config.json").read_text())["auto_mapping"]["pulse_config"]
     base, vae = klein.transformer(), klein.vae()
@@ -266,7 +266,8 @@ def drawing_figures(pipe, prompt, windows, rate, device, repeat):
 
     def draw(steps):
         start = pipe.prepare_latents(motion, 1)
-        return pipe.denoise(start, references, prompt, steps, batch)
+        drawing = Drawing(num_inference_steps=steps, batch_size=batch, prompt_embeds=prompt)
+        return pipe.denoise(start, references, drawing)
 
     def decode(latents):
         return list(pipe.decode_sheets(latents, batch))
@@ -317,7 +318,7 @@ def training_figures(pipe, model, prompt, batch, rate, device, repeat):
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from pipeline_pulse import (
+    from pulse_plantain.flux2 import (
         APPEARANCE_T,
         decode_tokens,
         encode_images,
@@ -365,7 +366,7 @@ def klein_main(args, words):
     if args.base:
         import torch
 
-        from rppg import klein
+        from pulse_plantain.lab import klein
 
         torch.manual_seed(0)
         vae, changes = klein_vae(args.narrow, "cpu")

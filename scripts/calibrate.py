@@ -7,20 +7,18 @@ measured is kept under out/evaluate/: the same command goes on where it stopped.
 
 import argparse
 import json
-import sys
 from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 
-import numpy as np  # noqa: E402
-from safetensors import safe_open  # noqa: E402
-from safetensors.torch import load_file, save_file  # noqa: E402
+import numpy as np
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
-from rppg.evaluation import PULSE, synthetic_recordings  # noqa: E402
-from rppg.training import provenance  # noqa: E402
-from scripts.evaluate import CACHE, load_pipeline, measured, processes  # noqa: E402
+from pulse_plantain.lab.evaluation import PULSE, synthetic_recordings
+from pulse_plantain.lab.training import provenance
+from scripts.evaluate import CACHE, load_pipeline, measured, processes
 
 
 def set_min_confidence(path, threshold):

@@ -11,14 +11,18 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 
-import numpy as np  # noqa: E402
-from PIL import Image  # noqa: E402
+import numpy as np
+from PIL import Image
 
-from clip_encoder import ClipError, SheetGeometry, encode_windows, read_frames  # noqa: E402
-from handler import GRID, SECONDS  # noqa: E402
-from pipeline_pulse import frames_from_contact_sheet  # noqa: E402
+from handler import GRID, SECONDS
+from pulse_plantain.sheet import Layout, SheetGeometry
+from pulse_plantain.video import (
+    ClipError,
+    frames_from_contact_sheet,
+    read_frames,
+)
+from pulse_plantain.windows import encode_windows
 
 TILE = 128
 """px; the longer side of a frame on the sheet."""
@@ -41,10 +45,9 @@ def contact_sheet(clip, start=0.0):
     _, first = next(read_frames(clip))
     scale = TILE / max(first.shape[:2])
     height, width = (max(1, round(side * scale)) for side in first.shape[:2])
-    layout = SheetGeometry(width, rows * columns, height, size=(width * rows * columns, height))
-    windows = encode_windows(
-        clip, layout, window=SECONDS, stride=1.0, appearance_size=(width, height)
-    )
+    geometry = SheetGeometry(width, rows * columns, height, size=(width * rows * columns, height))
+    layout = Layout(geometry, (width, height))
+    windows = encode_windows(clip, layout, window=SECONDS, stride=1.0)
     for window in windows:
         if window.start >= start and window.end - window.start > SECONDS - 0.1:
             break
@@ -78,8 +81,8 @@ def check(folder, count, out):
     """Writes results/contact-sheet.json: rates of clips, and of their sheets."""
     from tqdm import tqdm
 
-    from rppg.evaluation import strict, synthetic_recordings
-    from rppg.training import provenance
+    from pulse_plantain.lab.evaluation import strict, synthetic_recordings
+    from pulse_plantain.lab.training import provenance
     from scripts.evaluate import load_pipeline
 
     pipe = load_pipeline(str(ROOT / "tiny"), str(ROOT / "tiny" / "adapter"))

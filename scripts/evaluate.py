@@ -17,12 +17,12 @@ import torch
 from accelerate import PartialState
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 
-from clip_encoder import ClipError  # noqa: E402
-from rppg import baselines, evaluation, networks, plots  # noqa: E402
-from rppg.datasets import DATASETS  # noqa: E402
-from rppg.training import provenance  # noqa: E402
+from pulse_plantain.lab import baselines, evaluation, networks
+from pulse_plantain.lab import figures as plots
+from pulse_plantain.lab.datasets import DATASETS
+from pulse_plantain.lab.training import provenance
+from pulse_plantain.video import ClipError
 
 CACHE = ROOT / "out" / "evaluate"
 NAMED = [name for name in DATASETS if name != "synthetic"]
@@ -91,7 +91,7 @@ def processes():
 
 
 def load_pipeline(model, adapter):
-    from pipeline_pulse import GPU_DTYPES, PulsePipeline
+    from pulse_plantain.pipeline import GPU_DTYPES, PulsePipeline
 
     device = processes().device
     dtypes = torch.float32 if device.type == "cpu" else GPU_DTYPES
@@ -103,7 +103,7 @@ def load_pipeline(model, adapter):
 
 def rendered(split, count, pulse):
     """Folder of ``count`` rendered clips of a split, finished where it is not."""
-    from rppg.synthetic import render_set
+    from pulse_plantain.lab.synthetic import render_set
 
     folder = ROOT / "out" / f"synthetic-{split}{'' if pulse else '-null'}"
     with processes().main_process_first():
@@ -117,17 +117,17 @@ def network_file(args, method):
 
 def cache_files(args, name, clips):
     """dict method -> JSON-lines file, another one whenever code, weights or clips change."""
-    code = [ROOT / module for module in (*MODULES, "rppg/evaluation.py")]
+    code = [ROOT / module for module in (*MODULES, "pulse_plantain/lab/evaluation.py")]
     stamps = [(p.name, p.stat().st_size) for p in sorted(clips)]
     files = {}
     for method in args.methods:
-        depends, words = [*code, ROOT / "rppg/baselines.py"], ()
+        depends, words = [*code, ROOT / "pulse_plantain/lab/baselines.py"], ()
         if method == evaluation.PULSE:
             words = (args.model, args.adapter)
             weights = [Path(p) for p in words if Path(p).exists()]
             depends = [*code, ROOT / "pipeline_pulse.py", *weights]
         elif method in networks.NETWORKS:
-            depends = [*code, ROOT / "rppg/networks.py", network_file(args, method)]
+            depends = [*code, ROOT / "pulse_plantain/lab/networks.py", network_file(args, method)]
         key = evaluation.fingerprint(depends, stamps, *words)
         files[method] = args.cache / f"{name}-{method}-{key}.jsonl"
     return files

@@ -15,8 +15,7 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCard
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-from rppg.evaluation import table  # noqa: E402
+from pulse_plantain.lab.evaluation import table
 
 DATA_SETS = {
     "ubfc1": "UBFC-rPPG (1)",

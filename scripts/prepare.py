@@ -12,14 +12,12 @@ from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tqdm import tqdm
 
-from tqdm import tqdm  # noqa: E402
-
-from clip_encoder import ClipError  # noqa: E402
-from rppg.datasets import DATASETS, open_dataset, write_splits  # noqa: E402
-from rppg.datasets.shards import GRID, VERSION, shard_of, write_shard  # noqa: E402
-from rppg.training import WINDOWS  # noqa: E402
+from pulse_plantain.lab.datasets import DATASETS, open_dataset, write_splits
+from pulse_plantain.lab.datasets.shards import GRID, VERSION, shard_of, write_shard
+from pulse_plantain.lab.training import WINDOWS
+from pulse_plantain.video import ClipError
 
 
 def arguments(argv=None):

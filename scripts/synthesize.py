@@ -7,11 +7,9 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import torch
 
-import torch  # noqa: E402
-
-from rppg.synthetic import SEEDS, render_set, render_ubfc2  # noqa: E402
+from pulse_plantain.lab.synthetic import SEEDS, render_set, render_ubfc2
 
 
 def arguments(argv=None):

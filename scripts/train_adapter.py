@@ -20,34 +20,28 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.utils import gather_object, parse_flag_from_env
+from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
-
-import bijection
-from clip_encoder import ClipError, SheetGeometry, field_to_sheet, motion_sheet
-from pipeline_pulse import (
+from pulse_plantain import bijection
+from pulse_plantain.adapter import write_adapter
+from pulse_plantain.drawing import Drawing
+from pulse_plantain.flux2 import (
     APPEARANCE_T,
-    PulsePipeline,
-    bright_field,
     decode_tokens,
     encode_images,
-    field_of_images,
     predict_clean,
     predict_velocity,
-    read_fields,
     token_ids,
     token_size,
 )
-from rppg.adapter_file import write_adapter
-from rppg.datasets.shards import Shards
-from rppg.miniature import without_silent_branches
-from rppg.synthetic import draw_scenes, simulate, simulate_batch, split_seeds
-from rppg.training import (
+from pulse_plantain.lab.datasets.shards import Shards
+from pulse_plantain.lab.miniature import without_silent_branches
+from pulse_plantain.lab.synthetic import draw_scenes, simulate, simulate_batch, split_seeds
+from pulse_plantain.lab.training import (
     WINDOWS,
     Log,
     fast_on,
@@ -57,6 +51,10 @@ from rppg.training import (
     save_checkpoint,
     set_learning_rate,
 )
+from pulse_plantain.pipeline import PulsePipeline
+from pulse_plantain.reading import average_brightness, decode_field, read_fields
+from pulse_plantain.sheet import SheetGeometry, field_to_sheet, motion_sheet
+from pulse_plantain.video import ClipError
 
 TARGETS = (
     r"transformer_blocks\.\d+\.(attn\.(to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj"
@@ -311,7 +309,7 @@ class Trainer:
         rows = max(1, round(PHASOR_SHARE * len(clean)))
         with fast_on(self.device.type):
             images = drawn(self.vae, clean[:rows], self.geometry)
-        found, _ = bright_field(images, self.geometry)
+        found, _ = average_brightness(images, self.geometry)
         truth = compressed(torch.view_as_complex(batch["field"][:rows]))
         phasor, trace = phasor_losses(found, truth)
         total = latent + PHASOR_WEIGHT * phasor + TRACE_WEIGHT * trace
@@ -333,7 +331,7 @@ class Trainer:
     def readings(self, split, steps):
         """(PulseReading of every clip of a validation split, the true bpm [n] while it was read).
 
-        Simulated clips are read at every length of :data:`rppg.training.WINDOWS`, and the surest
+        Simulated clips are read at every length of :data:`pulse_plantain.lab.training.WINDOWS`, and the surest
         reading is kept, as the pipeline does. The processes share the batches out.
         """
         batches, windows = self.arguments.validation_batches, WINDOWS
@@ -363,12 +361,14 @@ class Trainer:
             clean = self.pipe.denoise(
                 batch["motion"],
                 batch["appearance"],
-                self.prompt_embeds,
-                num_inference_steps=steps,
-                batch_size=len(batch["motion"]),
+                Drawing(
+                    num_inference_steps=steps,
+                    batch_size=len(batch["motion"]),
+                    prompt_embeds=self.prompt_embeds,
+                ),
             )
         images = drawn(self.vae, clean.float(), self.geometry)
-        fields, weights = (x.cpu().numpy() for x in field_of_images(images, self.geometry))
+        fields, weights = (x.cpu().numpy() for x in decode_field(images, self.geometry))
         rates = self.geometry.samples / batch["seconds"].cpu().numpy()
         return [
             read_fields(field[None], weight[None], [0.0], rate)

@@ -6,18 +6,15 @@ at any time; the same command goes on where it stopped.
 
 import argparse
 import math
-import sys
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from pipeline_pulse import (
+from pulse_plantain.adapter import PROMPT
+from pulse_plantain.flux2 import (
     APPEARANCE_T,
-    PROMPT,
-    PulsePipeline,
     decode_tokens,
     encode_images,
     predict_clean,
@@ -25,9 +22,9 @@ from pipeline_pulse import (
     token_ids,
     token_size,
 )
-from rppg import miniature
-from rppg.pictures import TASKS, examples, pictures
-from rppg.training import (
+from pulse_plantain.lab import miniature
+from pulse_plantain.lab.pictures import TASKS, examples, pictures
+from pulse_plantain.lab.training import (
     Log,
     fast_on,
     learning_rate,
@@ -35,6 +32,7 @@ from rppg.training import (
     save_checkpoint,
     set_learning_rate,
 )
+from pulse_plantain.pipeline import PulsePipeline
 
 SIZES = ((32, 768), (32, 768), (64, 384), (128, 192))
 """Heights and widths of the training pictures in px: half of them wide strips."""

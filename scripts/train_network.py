@@ -13,12 +13,10 @@ import torch
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 
-from clip_encoder import ClipError  # noqa: E402
-from rppg import evaluation  # noqa: E402
-from rppg.datasets import DATASETS, open_dataset  # noqa: E402
-from rppg.networks import (  # noqa: E402
+from pulse_plantain.lab import evaluation
+from pulse_plantain.lab.datasets import DATASETS, open_dataset
+from pulse_plantain.lab.networks import (
     CHUNK,
     NETWORKS,
     face_frames,
@@ -28,8 +26,9 @@ from rppg.networks import (  # noqa: E402
     predicted_bvp,
     save_network,
 )
-from rppg.training import Log, fast_on, load_checkpoint, save_checkpoint  # noqa: E402
-from scripts.evaluate import dealt_to  # noqa: E402
+from pulse_plantain.lab.training import Log, fast_on, load_checkpoint, save_checkpoint
+from pulse_plantain.video import ClipError
+from scripts.evaluate import dealt_to
 
 REPORT_EVERY, SAVE_EVERY = 50, 200
 NETWORKS_CODE = ROOT / "rppg" / "networks.py"

@@ -16,8 +16,8 @@ def tiny_pipe():
     """A PulsePipeline of random components and the miniature's geometry; do not change it."""
     import tiny_components
 
-    from clip_encoder import SheetGeometry
-    from pipeline_pulse import PulsePipeline
+    from pulse_plantain.pipeline import PulsePipeline
+    from pulse_plantain.sheet import SheetGeometry
 
     geometry = SheetGeometry(bands=4, samples=96, rows=8, size=(384, 64))
     pipe = PulsePipeline(**tiny_components.components(), geometry=geometry, noise_scale=0.25)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-import heart_rate
-from rppg import baselines
+from pulse_plantain import heart_rate
+from pulse_plantain.lab import baselines
 
 FS = 30.0
 SKIN = np.array([0.62, 0.42, 0.35])

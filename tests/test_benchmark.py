@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 from test_evaluation import FPS, SECONDS, SIZE, write_recording
 
-from rppg import klein
+from pulse_plantain.lab import klein
 from scripts import benchmark, train_adapter
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-import bijection as b
+from pulse_plantain import bijection as b
 
 LEVELS = np.arange(255)
 FACES = np.stack(np.meshgrid(LEVELS, LEVELS, LEVELS, indexing="ij"), -1).reshape(-1, 3)

@@ -9,8 +9,13 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from clip_encoder import ClipError
-from rppg.datasets import fold_of_subjects, open_dataset, split_of_subjects, write_splits
+from pulse_plantain.lab.datasets import (
+    fold_of_subjects,
+    open_dataset,
+    split_of_subjects,
+    write_splits,
+)
+from pulse_plantain.video import ClipError
 
 BPM, SECONDS, SIZE = 75.0, 8, 32
 

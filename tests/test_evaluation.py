@@ -16,8 +16,8 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from clip_encoder import ClipError
-from rppg import evaluation
+from pulse_plantain.lab import evaluation
+from pulse_plantain.video import ClipError
 from scripts import calibrate, evaluate
 
 FPS, SECONDS, SIZE = 20, 8, 64

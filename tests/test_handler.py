@@ -140,7 +140,7 @@ def test_animations_are_clips(endpoint, sheet, kind):
 
 
 def handler_frames(sheet):
-    from pipeline_pulse import frames_from_contact_sheet
+    from pulse_plantain.video import frames_from_contact_sheet
 
     return frames_from_contact_sheet(sheet, handler.GRID)
 

@@ -6,7 +6,7 @@ Every trace is made here; no file, no picture and no model is needed.
 import numpy as np
 import pytest
 
-import heart_rate
+from pulse_plantain import heart_rate
 
 ESTIMATORS = [heart_rate.fft_rate, heart_rate.phase_slope_rate, heart_rate.peak_rate]
 

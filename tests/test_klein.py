@@ -10,11 +10,12 @@ from conftest import ROOT
 from diffusers import Flux2KleinPipeline
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 
-from clip_encoder import SheetGeometry
-from pipeline_pulse import PulsePipeline, token_size
-from rppg import klein
-from rppg.adapter_file import adapter_config, write_adapter
-from rppg.training import WINDOWS
+from pulse_plantain.adapter import adapter_config, write_adapter
+from pulse_plantain.flux2 import token_size
+from pulse_plantain.lab import klein
+from pulse_plantain.lab.training import WINDOWS
+from pulse_plantain.pipeline import PulsePipeline
+from pulse_plantain.sheet import SheetGeometry
 from scripts import train_adapter
 
 CONFIG = ROOT / "adapter_config.json"

@@ -17,9 +17,9 @@ from local_hub import LocalHub
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 
-from clip_encoder import SheetGeometry
-from pipeline import PulsePipeline
-from rppg.adapter_file import write_adapter
+from pulse_plantain.adapter import write_adapter
+from pulse_plantain.pipeline import PulsePipeline
+from pulse_plantain.sheet import SheetGeometry
 
 MODULES = ("pipeline.py", "pipeline_pulse.py", "bijection.py", "clip_encoder.py", "heart_rate.py")
 GEOMETRY = SheetGeometry(bands=4, samples=96, rows=8, size=(384, 64))

@@ -18,11 +18,12 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from test_loading import PULSE_CONFIG, random_adapter
 
-from bijection import encode_phasor
-from clip_encoder import SheetGeometry, field_to_sheet, read_frames
-from pipeline_pulse import PulsePipeline
-from rppg import plots
-from rppg.adapter_file import write_adapter
+from pulse_plantain.adapter import write_adapter
+from pulse_plantain.bijection import encode_phasor
+from pulse_plantain.lab import plots
+from pulse_plantain.pipeline import PulsePipeline
+from pulse_plantain.sheet import SheetGeometry, field_to_sheet
+from pulse_plantain.video import read_frames
 from scripts import measure
 
 ROOT = Path(__file__).resolve().parents[1]

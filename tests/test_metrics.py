@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rppg import metrics
+from pulse_plantain.lab import metrics
 
 
 def test_rate_figures_by_hand():

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file
 from test_evaluation import write_recording
 
-from clip_encoder import ClipError
-from rppg import evaluation, networks
+from pulse_plantain.lab import evaluation, networks
+from pulse_plantain.video import ClipError
 from scripts import evaluate, train_network
 
 RATES = (66.0, 84.0, 102.0, 75.0)

@@ -13,10 +13,11 @@ from conftest import ROOT
 from diffusers import Flux2KleinPipeline
 from PIL import Image
 
-import bijection
 import pipeline_pulse as pp
-from clip_encoder import SheetGeometry, encode_windows, field_to_sheet, motion_sheet
-from pipeline_pulse import GPU_DTYPES, PulsePipeline
+from pulse_plantain import bijection
+from pulse_plantain.pipeline import GPU_DTYPES, PulsePipeline
+from pulse_plantain.sheet import SheetGeometry, field_to_sheet, motion_sheet
+from pulse_plantain.windows import encode_windows
 
 GEOMETRY = SheetGeometry(bands=4, samples=96, rows=8, size=(384, 64))
 FPS = 10
@@ -137,7 +138,7 @@ def test_one_step_is_the_parents(tiny_pipe, parent):
 def test_decode_tokens_passes_gradients(tiny_pipe):
     tokens = torch.randn(1, 96, 16, requires_grad=True)
     images = pp.decode_tokens(tiny_pipe.vae, tokens, 64, 384)
-    field, _ = pp.field_of_images(images, GEOMETRY)
+    field, _ = pp.decode_field(images, GEOMETRY)
     field.abs().square().sum().backward()
     assert torch.isfinite(tokens.grad).all() and tokens.grad.abs().max() > 0
 
@@ -157,7 +158,7 @@ def sheet_images(field):
 
 def test_field_of_a_sheet_is_the_field():
     field = random_field(np.random.default_rng(0))
-    read, weights = pp.field_of_images(sheet_images(field), GEOMETRY)
+    read, weights = pp.decode_field(sheet_images(field), GEOMETRY)
     assert np.abs(read.numpy() / field - 1).max() < 1e-4
     assert weights.min() > 0.999
 
@@ -166,7 +167,7 @@ def test_pixels_off_the_palette_hardly_count():
     field = random_field(np.random.default_rng(0), weakest=3e-3)
     images = sheet_images(field)
     images[:, :, ::2] = 0.2  # every other line of pixels a light grey, 0.6 off the palette
-    read, weights = pp.field_of_images(images, GEOMETRY)
+    read, weights = pp.decode_field(images, GEOMETRY)
     assert np.abs(np.angle(read.numpy() / field)).max() < 0.05
     assert 0.5 < weights.min() and weights.max() < 0.52
 
@@ -175,16 +176,16 @@ def test_a_saturated_pixel_does_not_outshout_its_cell():
     field = np.full((1, *GEOMETRY.field_shape), 0.004 + 0j)
     images = sheet_images(field)
     images[0, :, 0, 0] = torch.tensor([-1.0, 1.0, -1.0])  # pure green, 2 pi / 3 off
-    read = pp.field_of_images(images, GEOMETRY)[0].numpy()
+    read = pp.decode_field(images, GEOMETRY)[0].numpy()
     assert np.abs(read[0, 0, 0, 0] / 0.004 - 1) < 0.45
     images[:] = -1
     images[:, 0] = 1
-    assert pp.field_of_images(images, GEOMETRY)[0].abs().max() <= pp.LARGEST_AMPLITUDE * 1.001
+    assert pp.decode_field(images, GEOMETRY)[0].abs().max() <= pp.LARGEST_AMPLITUDE * 1.001
 
 
 @pytest.mark.parametrize("size", [(320, 240), (1920, 1080), (480, 640)])
 def test_boxes_to_try_cover_the_picture_and_hold_a_face_anywhere(size):
-    whole, *boxes = pp.boxes_to_try(size)
+    whole, *boxes = pp.list_boxes(size)
     assert whole == (0, 0, 1, 1) and len(boxes) <= 18
     left, top, right, bottom = np.array(boxes).T
     assert min(left.min(), top.min()) >= 0 and max(right.max(), bottom.max()) <= 1 + 1e-12
@@ -195,21 +196,21 @@ def test_boxes_to_try_cover_the_picture_and_hold_a_face_anywhere(size):
 
 def test_the_rate_that_most_readings_agree_on():
     rates, lengths = [56.0, 123.0, 55.5, np.nan, 57.0, 90.0], [8.0] * 6
-    assert pp.agreed_rate(rates, [0.2, 0.4, 0.2, 0.9, 0.2, 0.1], lengths) == 56.0
-    assert pp.agreed_rate(rates, [0.2, 0.9, 0.2, 0.9, 0.2, 0.1], lengths) == 123.0
-    assert np.isnan(pp.agreed_rate([np.nan, 70.0], [0.5, 0.0], [8.0, 8.0]))
+    assert pp.vote_on_rate(rates, [0.2, 0.4, 0.2, 0.9, 0.2, 0.1], lengths) == 56.0
+    assert pp.vote_on_rate(rates, [0.2, 0.9, 0.2, 0.9, 0.2, 0.1], lengths) == 123.0
+    assert np.isnan(pp.vote_on_rate([np.nan, 70.0], [0.5, 0.0], [8.0, 8.0]))
 
 
 def test_lengths_that_cannot_show_a_rate_do_not_outvote_those_that_can():
     lengths = [5.0, 8.0, 10.0]
     fast = ([172.0, 86.0, 85.0], [0.6, 0.4, 0.4], lengths)  # 14, 23 and 29 beats
-    assert pp.agreed_rate(*fast) == 86.0 and pp.agreed_rate(*fast, most_beats=20.0) == 172.0
+    assert pp.vote_on_rate(*fast) == 86.0 and pp.vote_on_rate(*fast, most_beats=20.0) == 172.0
     slow = ([84.0, 42.0, 43.0], [0.7, 0.1, 0.4], lengths)  # 3.5, 5.6 and 7 beats
-    assert pp.agreed_rate(*slow, most_beats=20.0) == 43.0
+    assert pp.vote_on_rate(*slow, most_beats=20.0) == 43.0
     shown_by_none = ([70.0, 40.0], [0.1, 0.2], [5.0, 5.0])
-    assert pp.agreed_rate(*shown_by_none, most_beats=20.0) == 40.0
+    assert pp.vote_on_rate(*shown_by_none, most_beats=20.0) == 40.0
     border = ([148.0, 148.5, 150.5], [0.6, 0.6, 0.4], [5.0, 8.0, 5.0])  # 8 s show up to 150 bpm
-    assert pp.agreed_rate(*border, most_beats=20.0) == 148.5  # a mode, not its slope beyond 150
+    assert pp.vote_on_rate(*border, most_beats=20.0) == 148.5  # a mode, not its slope beyond 150
 
 
 def test_the_surest_look_is_one_that_agrees_where_any_does():
@@ -223,12 +224,12 @@ def test_the_surest_look_is_one_that_agrees_where_any_does():
 
 
 def test_boxes_nearby_are_moved_and_scaled_inside_the_picture():
-    boxes = np.array(pp.boxes_nearby((0.4, 0.3, 0.6, 0.7)))
+    boxes = np.array(pp.list_nearby_boxes((0.4, 0.3, 0.6, 0.7)))
     np.testing.assert_allclose(boxes[0], (0.36, 0.3, 0.56, 0.7))
     np.testing.assert_allclose(boxes[3], (0.4, 0.38, 0.6, 0.78))
     np.testing.assert_allclose(boxes[4], (0.425, 0.35, 0.575, 0.65))
     np.testing.assert_allclose(boxes[5], (0.375, 0.25, 0.625, 0.75))
-    corner = np.array(pp.boxes_nearby((0.0, 0.0, 0.2, 0.2)))
+    corner = np.array(pp.list_nearby_boxes((0.0, 0.0, 0.2, 0.2)))
     assert corner.min() == 0
 
 
@@ -599,7 +600,7 @@ def test_ensemble_averages_phasors_and_gives_their_spread(pipe):
     np.testing.assert_allclose(output.field_uncertainty[0], spread, atol=5e-6)
     rates = [pp.mean_rate(pp.pulse_from_field(m, 12, np.ones(m.shape))[0], 12) for m in members]
     assert output.bpm_uncertainty == pytest.approx(np.std(rates, ddof=1), rel=0.02)
-    read, _ = pp.field_of_images(torch.from_numpy(output.sheet).movedim(-1, 1) * 2 - 1, GEOMETRY)
+    read, _ = pp.decode_field(torch.from_numpy(output.sheet).movedim(-1, 1) * 2 - 1, GEOMETRY)
     np.testing.assert_allclose(read[0].numpy(), output.field[0], atol=1e-5)
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from clip_encoder import ClipError, SheetGeometry
-from rppg.datasets.shards import Shards
+from pulse_plantain.lab.datasets.shards import Shards
+from pulse_plantain.sheet import SheetGeometry
+from pulse_plantain.video import ClipError
 from scripts import prepare
 
 GEOMETRY = SheetGeometry(4, 96, 4, (768, 32))

@@ -12,8 +12,7 @@ import torch
 from conftest import ROOT
 from PIL import Image
 
-from clip_encoder import SheetGeometry, encode_windows, read_frames
-from rppg.synthetic import (
+from pulse_plantain.lab.synthetic import (
     KINDS,
     SEEDS,
     Recipe,
@@ -26,11 +25,14 @@ from rppg.synthetic import (
     subject_of,
     write_clip,
 )
-from rppg.synthetic import fast as fast_path
-from rppg.synthetic.draw import Draw
-from rppg.synthetic.frames import ground_truth
-from rppg.synthetic.signals import Heart
-from rppg.synthetic.skin import FITZPATRICK_MELANIN, skin_reflectance
+from pulse_plantain.lab.synthetic import fast as fast_path
+from pulse_plantain.lab.synthetic.draw import Draw
+from pulse_plantain.lab.synthetic.frames import ground_truth
+from pulse_plantain.lab.synthetic.signals import Heart
+from pulse_plantain.lab.synthetic.skin import FITZPATRICK_MELANIN, skin_reflectance
+from pulse_plantain.sheet import SheetGeometry
+from pulse_plantain.video import read_frames
+from pulse_plantain.windows import encode_windows
 
 GEOMETRY = SheetGeometry(bands=4, samples=96, rows=8, size=(384, 64))
 SEED = SEEDS["test"]

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from clip_encoder import ClipError, SheetGeometry
-from rppg import targets
-from rppg.synthetic import draw_scenes, simulate, split_seeds
+from pulse_plantain.lab import targets
+from pulse_plantain.lab.synthetic import draw_scenes, simulate, split_seeds
+from pulse_plantain.sheet import SheetGeometry
+from pulse_plantain.video import ClipError
 
 GEOMETRY = SheetGeometry(bands=8, samples=96, rows=8, size=(768, 16))
 

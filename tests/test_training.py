@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor
 
-from pipeline_pulse import PulsePipeline
-from rppg import miniature, training
-from rppg.pictures import KINDS, TASKS, examples, pictures
+from pulse_plantain.lab import miniature, training
+from pulse_plantain.lab.pictures import KINDS, TASKS, examples, pictures
+from pulse_plantain.pipeline import PulsePipeline
 from scripts import ablate, train_adapter, train_base
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from clip_encoder import ClipError
-from rppg.datasets.recording import Recording, inspected
-from rppg.datasets.ubfc import _length
+from pulse_plantain.lab.datasets.recording import Recording, inspected
+from pulse_plantain.lab.datasets.ubfc import _length
+from pulse_plantain.video import ClipError
 
 SAMPLING_RATE = 256.0  # Hz
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from clip_encoder import ClipError
-from rppg.datasets.recording import Recording, inspected
+from pulse_plantain.lab.datasets.recording import Recording, inspected
+from pulse_plantain.video import ClipError
 
 TASKS = {
     "01": "steady",

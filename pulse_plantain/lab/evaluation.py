@@ -14,10 +14,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-import heart_rate
-from clip_encoder import ClipError
-from rppg import baselines, metrics, networks
-from rppg.datasets import Recording, open_dataset
+from pulse_plantain import heart_rate
+from pulse_plantain.lab import baselines, metrics, networks
+from pulse_plantain.lab.datasets import Recording, open_dataset
+from pulse_plantain.video import ClipError
 
 VIDEO_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".webm"}
 
@@ -144,7 +144,7 @@ def network_box(recording):
     """Function of the first picture that returns the box which networks look at.
 
     That of the skin where a mask is known, else the whole of the largest Haar face, else the whole
-    picture; rppg/networks.py widens it.
+    picture; pulse_plantain/lab/networks.py widens it.
     """
 
     def box(picture):
@@ -274,7 +274,7 @@ def measure_all(recordings, methods, pipe, cache, progress=True, loaded=None):
         cache: dict method -> JSON-lines file; rows are appended as they are computed. A method
             must get another file as soon as anything its rows depend on changes.
         progress: whether to show a bar.
-        loaded: dict method -> trained network of rppg.networks, for methods that are networks.
+        loaded: dict method -> trained network of pulse_plantain.lab.networks, for methods that are networks.
 
     Returns:
         list of rows, in the order of recordings, then methods.

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-import heart_rate
-from clip_encoder import ClipError, read_frames
+from pulse_plantain import heart_rate
+from pulse_plantain.video import ClipError, Clock, read_frames
 
 LONGEST_GAP = 0.15
 """s between two samples of a reference pulse above which the gap is reported."""
@@ -70,9 +70,15 @@ class Recording:
         clocks = {"fps": self.fps, "timestamps": self.timestamps}
         return {"clip": clip} | {name: clock for name, clock in clocks.items() if clock is not None}
 
+    @property
+    def clock(self) -> Clock:
+        """The pictures' times, where the file does not say them."""
+        return Clock(self.fps, self.timestamps)
+
     def frames(self):
         """Iterator of (s after the first picture, picture [H, W, 3]), one picture in memory."""
-        return read_frames(**self.source())
+        clip = self.pictures() if self.pictures else self.path
+        return read_frames(clip, self.clock)
 
 
 def reference_rate(bvp, bvp_times, start=None, end=None):

@@ -14,9 +14,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from clip_encoder import ClipError, ClipWindow, SheetGeometry, crop_window, encode_windows
-from rppg import targets
-from rppg.datasets.recording import Recording, reference_rate
+from pulse_plantain.lab import targets
+from pulse_plantain.lab.datasets.recording import Recording, reference_rate
+from pulse_plantain.sheet import Layout, SheetGeometry
+from pulse_plantain.video import ClipError
+from pulse_plantain.windows import ClipWindow, crop_window, encode_windows
 
 GRID = 32
 """Cells along each side of a picture that is kept."""
@@ -45,14 +47,15 @@ def shard_of(recording: Recording, samples, window, stride):
     """
     if not len(recording.bvp):
         raise ClipError(f"{recording.name} has no reference pulse")
-    layout = SheetGeometry(GRID, samples, GRID, size=(GRID * samples, GRID))
+    geometry = SheetGeometry(GRID, samples, GRID, size=(GRID * samples, GRID))
+    layout = Layout(geometry, (GRID, GRID))
     rows = []
     for part in encode_windows(
-        geometry=layout,
+        recording.source()["clip"],
+        layout,
+        clock=recording.clock,
         window=window,
         stride=stride,
-        appearance_size=(GRID, GRID),
-        **recording.source(),
     ):
         bpm = reference_rate(recording.bvp, recording.bvp_times, part.start, part.end)
         try:
@@ -217,11 +220,11 @@ def _random_box(rng, strength, fine):
 def _cut(fine, amplitude, phase, box, mirrored, geometry, appearance_size):
     """One sample: the box of a window in the sheet's cells, with its phasors."""
     cells = [side * GRID for side in box]
-    part = crop_window(fine, cells, geometry, appearance_size)
+    part = crop_window(fine, cells, Layout(geometry, appearance_size))
     # The pulse of a cell is the mean of its light's, as its motion is: crop_window does both.
     quadratures = np.stack([amplitude.real, amplitude.imag, 0 * amplitude.real], -1)
     carrier = ClipWindow(**{**vars(fine), "motion": quadratures[None].astype(np.float32)})
-    coarse = crop_window(carrier, cells, geometry, appearance_size).motion[0]
+    coarse = crop_window(carrier, cells, Layout(geometry, appearance_size)).motion[0]
     field = targets.target_field(coarse[..., 0] + 1j * coarse[..., 1], phase)
     motion, appearance = part.motion, part.appearance
     if mirrored:

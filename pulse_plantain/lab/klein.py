@@ -4,8 +4,9 @@ import torch
 from diffusers import AutoencoderKLFlux2, FlowMatchEulerDiscreteScheduler, Flux2Transformer2DModel
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from pipeline_pulse import PROMPT, PulsePipeline
-from rppg import miniature
+from pulse_plantain.adapter import PROMPT
+from pulse_plantain.lab import miniature
+from pulse_plantain.pipeline import PulsePipeline
 
 BASE = "black-forest-labs/FLUX.2-klein-base-4B"
 

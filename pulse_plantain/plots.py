@@ -3,16 +3,18 @@
 Matplotlib's object interface only, without a display; nothing is measured here.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
 from scipy.interpolate import CubicSpline
 
-from bijection import AMPLITUDE_SCALE, encode, inverse_power_transform, power_transform
-from clip_encoder import overlays, phasors_at, pulse_overlay
-from heart_rate import BAND, beat_times, pulse_from_field, spectrum
-from rppg.metrics import bland_altman, coverage_against_error
+from .bijection import AMPLITUDE_SCALE, encode, inverse_power_transform, power_transform
+from .heart_rate import BAND, beat_times, pulse_from_field, spectrum
+from .output import PulseOutput
+from .overlay import phasors_at, pulse_overlay
 
 INK, FAINT, RED = "#1a1a1a", "#9a9a9a", "#d62728"
 
@@ -20,7 +22,7 @@ CURVE_FROM = 4
 """Windows from which a recording is long enough for a curve of its heart rate."""
 
 
-def colour_wheel(size, padding=1.0):
+def colour_wheel(size: int, padding: float = 1.0) -> np.ndarray:
     """The bijection as a disc: the angle is the phase, the distance from the centre f(amplitude).
 
     Phase 0 (the systolic peak, red) is on top and time runs clockwise, as on a clock.
@@ -40,7 +42,7 @@ def colour_wheel(size, padding=1.0):
     return np.concatenate([encode(phase, amplitude), inside[..., None]], -1)
 
 
-def draw_wheel(axes, size=400, labels=True):
+def draw_wheel(axes: Axes, size: int = 400, labels: bool = True) -> None:
     """Draw the colour wheel with rings at round amplitudes into axes."""
     reach = 1.5 if labels else 1.02
     axes.imshow(colour_wheel(size), extent=(-1, 1, -1, 1), interpolation="bilinear", zorder=1)
@@ -65,20 +67,12 @@ def draw_wheel(axes, size=400, labels=True):
         axes.text(x, y, text, color=INK, fontsize=7, ha=side, va=across)
 
 
-def wheel_figure():
-    """The colour wheel alone, for the card."""
-    figure = Figure(figsize=(4, 4), dpi=160)
-    FigureCanvasAgg(figure)
-    draw_wheel(figure.add_axes((0.02, 0.02, 0.96, 0.96)), size=900)
-    return figure
-
-
-def best_window(output):
+def find_surest_window(output: PulseOutput) -> int:
     """Number of the window with the highest confidence."""
     return int(np.argmax([window.confidence for window in output.windows]))
 
 
-def beat_moments(output):
+def list_beat_moments(output: PulseOutput) -> np.ndarray:
     """Four times, a quarter of a beat apart, from the systolic peak nearest the middle.
 
     Args:
@@ -87,7 +81,7 @@ def beat_moments(output):
     Returns:
         [4] seconds, in the window of the highest confidence.
     """
-    number = best_window(output)
+    number = find_surest_window(output)
     window, field = output.windows[number], np.asarray(output.field[number])
     trace, _ = pulse_from_field(field, output.sampling_rate)
     seconds = window.end - window.start
@@ -98,19 +92,21 @@ def beat_moments(output):
     return window.start + peak + period * np.arange(4) / 4
 
 
-def result_figure(output, pictures=(), title=""):
+def plot_result(
+    output: PulseOutput, pictures: Sequence[tuple[float, np.ndarray]] = (), title: str = ""
+) -> Figure:
     """All of a measurement on one page.
 
     Args:
         output: PulseOutput with its sheets.
-        pictures: (time in s, picture [H, W, 3]) to lay the field over, those of beat_moments;
+        pictures: (time in s, picture [H, W, 3]) to lay the field over, those of list_beat_moments;
             none for a sheet that was read back.
         title: name of the clip.
 
     Returns:
         matplotlib Figure, to be saved.
     """
-    number = best_window(output)
+    number = find_surest_window(output)
     # Rows in inches, so that pictures of any shape leave no holes.
     rows = [1.7, 1.8]
     if len(output.windows) >= CURVE_FROM:
@@ -137,25 +133,6 @@ def result_figure(output, pictures=(), title=""):
     _draw_trace(figure.add_subplot(lower[0]), output)
     _draw_spectrum(figure.add_subplot(lower[1]), output)
     return figure
-
-
-def save_overlay_gif(path, clip, windows, field, fps=None, width=320, rate=10.0):
-    """The clip with the pulse's colours over it as an endless GIF of ``rate`` pictures a second.
-
-    Args:
-        path: file to write.
-        clip, fps: as read_frames takes them.
-        windows, field: of a PulseOutput.
-        width: px.
-    """
-    pages = []
-    for _, overlay in overlays(clip, windows, field, fps=fps, apart=1 / rate):
-        page = Image.fromarray(overlay)
-        page = page.resize((width, round(width * page.height / page.width)), Image.Resampling.BOX)
-        pages.append(page.quantize(96, dither=Image.Dither.NONE))
-    pages[0].save(
-        path, "GIF", save_all=True, append_images=pages[1:], duration=round(1000 / rate), loop=0
-    )
 
 
 def _draw_beat(figure, row, output, number, pictures):
@@ -266,94 +243,3 @@ def _plain(axes):
     axes.tick_params(labelsize=8, colors="#444444", length=3)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-
-
-# ------------------------------------------------------------------------ figures of many rows
-
-
-def evaluation_figure(figures, rows):
-    """What rppg.evaluation.summary says, drawn: a page with four kinds of pictures.
-
-    Args:
-        figures: of :func:`rppg.evaluation.summary`.
-        rows: the rows they sum up.
-
-    Returns:
-        matplotlib figure: estimates against references and Bland and Altman's plot for the first
-        method (hollow: withheld), coverage against error and the error by stratum for all methods.
-    """
-    methods = [method for method in figures if "forced" in figures[method]]
-    strata = figures[methods[0]]["strata"]
-    figure = Figure(figsize=(13, 9 + 0.3 * len(strata)), layout="constrained")
-    panels = figure.subplots(2, 2)
-    mine = [row for row in rows if row["method"] == methods[0] and np.isfinite(row["bpm"])]
-    bpm, reference = (np.array([row[k] for row in mine], float) for k in ("bpm", "reference"))
-    answered = np.array([row["answered"] for row in mine], bool)
-    _draw_scatter(panels[0, 0], methods[0], bpm, reference, answered)
-    _draw_bland_altman(panels[0, 1], methods[0], bpm, reference, answered)
-    _draw_coverage(panels[1, 0], methods, rows)
-    _draw_strata(panels[1, 1], methods, figures)
-    return figure
-
-
-def _points(axes, x, y, answered):
-    axes.scatter(x[answered], y[answered], s=14, color="C0", label="answered")
-    rest = ~answered
-    axes.scatter(x[rest], y[rest], s=14, facecolors="none", edgecolors="0.6", label="withheld")
-    axes.legend(loc="upper left", frameon=False)
-
-
-def _draw_scatter(axes, method, bpm, reference, answered):
-    shown = np.concatenate([bpm, reference, [60, 100]])  # there may be no estimate at all
-    limits = (shown.min() - 5, shown.max() + 5)
-    axes.plot(limits, limits, color="0.8", linewidth=1)
-    _points(axes, reference, bpm, answered)
-    axes.set(xlim=limits, ylim=limits, xlabel="reference (bpm)", ylabel="estimate (bpm)")
-    axes.set_title(f"{method}: {len(bpm)} recordings")
-    axes.set_aspect("equal")
-
-
-def _draw_bland_altman(axes, method, bpm, reference, answered):
-    _points(axes, (bpm + reference) / 2, bpm - reference, answered)
-    if answered.sum() > 1:
-        for line in bland_altman(bpm[answered], reference[answered]):
-            axes.axhline(line, color="C0", linewidth=1, linestyle="--")
-            axes.annotate(f"{line:+.1f}", (1, line), xycoords=("axes fraction", "data"))
-    axes.set(xlabel="mean of both (bpm)", ylabel="estimate - reference (bpm)")
-    axes.set_title("Bland and Altman; lines: bias and limits of what was answered")
-
-
-def _draw_coverage(axes, methods, rows):
-    for method in methods:
-        mine = [row for row in rows if row["method"] == method]
-        columns = ([row[k] for row in mine] for k in ("bpm", "reference", "confidence"))
-        coverage, mae, _ = coverage_against_error(*columns)
-        axes.plot(100 * coverage, mae, label=method)
-    axes.set(xlabel="surest recordings (%)", ylabel="MAE (bpm)", xlim=(0, 100), ylim=(0, None))
-    axes.set_title("Coverage against error")
-    axes.legend(frameon=False)
-
-
-def _draw_strata(axes, methods, figures):
-    strata = figures[methods[0]]["strata"]
-    names = [(stratum, level) for stratum in strata for level in strata[stratum]]
-    places = np.arange(len(names))[::-1]
-    for number, method in enumerate(methods):
-        cells = [figures[method]["strata"][stratum][level]["forced"] for stratum, level in names]
-        mae = np.array([cell["mae"] for cell in cells])
-        intervals = np.array([cell["interval"]["mae"] for cell in cells])
-        axes.errorbar(
-            mae,
-            places + 0.6 * (0.5 - (number + 0.5) / len(methods)),
-            xerr=np.abs(intervals.T - mae),
-            fmt="o",
-            markersize=3,
-            linewidth=1,
-            label=method,
-        )
-    counts = [strata[stratum][level]["forced"]["n"] for stratum, level in names]
-    labels = [f"{stratum} {level} ({n})" for (stratum, level), n in zip(names, counts, strict=True)]
-    axes.set_yticks(places, labels, fontsize=7)
-    axes.set(xlabel="MAE (bpm), every recording's best guess; 95 % over subjects", xlim=(0, None))
-    axes.set_title("By stratum (recordings)")
-    axes.legend(frameon=False, fontsize=8)

@@ -12,22 +12,16 @@ import pytest
 import torch
 from PIL import Image
 
-from clip_encoder import (
-    AreaMean,
-    ClipError,
+from pulse_plantain.overlay import phasors_at, pulse_overlay, write_overlay_video
+from pulse_plantain.sheet import (
     SheetGeometry,
-    box_means,
-    encode_windows,
     field_to_sheet,
     motion_from_sheet,
     motion_sheet,
-    phasors_at,
-    pictures_at,
-    pulse_overlay,
-    read_frames,
     sheet_to_field,
-    write_overlay_video,
 )
+from pulse_plantain.video import ClipError, pictures_at, read_frames
+from pulse_plantain.windows import AreaMean, box_means, encode_windows
 
 GEOMETRY = SheetGeometry(bands=4, samples=96, rows=8, size=(384, 64))
 AMPLITUDE, RATE = 0.2, 1.1  # grey levels, Hz

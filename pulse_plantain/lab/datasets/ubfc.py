@@ -11,8 +11,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from clip_encoder import ClipError
-from rppg.datasets.recording import Recording, inspected
+from pulse_plantain.lab.datasets.recording import Recording, inspected
+from pulse_plantain.video import ClipError
 
 UNPUBLISHED = frozenset({"21", "27"})
 """Subjects of DATASET_2 of whom no picture may be shown."""

@@ -13,8 +13,8 @@ import h5py
 import numpy as np
 from scipy.io import loadmat, whosmat
 
-from clip_encoder import ClipError
-from rppg.datasets.recording import Recording, inspected
+from pulse_plantain.lab.datasets.recording import Recording, inspected
+from pulse_plantain.video import ClipError
 
 SAMPLING_RATE = 30.0  # Hz, of pictures and pulse; the files hold no clock
 

@@ -8,18 +8,23 @@ from pathlib import Path
 
 import numpy as np
 
-from clip_encoder import ClipError
-from rppg.datasets.cohface import open_cohface
-from rppg.datasets.mmpd import open_mmpd
-from rppg.datasets.pure import open_pure
-from rppg.datasets.recording import (
+from pulse_plantain.lab.datasets.cohface import open_cohface
+from pulse_plantain.lab.datasets.mmpd import open_mmpd
+from pulse_plantain.lab.datasets.pure import open_pure
+from pulse_plantain.lab.datasets.recording import (
     Recording,
     even_pulse,
     reference_rate,
     without_duplicates,
 )
-from rppg.datasets.splits import SPLITS, fold_of_subjects, split_of_subjects, write_splits
-from rppg.datasets.ubfc import open_ubfc1, open_ubfc2
+from pulse_plantain.lab.datasets.splits import (
+    SPLITS,
+    fold_of_subjects,
+    split_of_subjects,
+    write_splits,
+)
+from pulse_plantain.lab.datasets.ubfc import open_ubfc1, open_ubfc2
+from pulse_plantain.video import ClipError
 
 __all__ = [
     "DATASETS",

@@ -6,9 +6,9 @@ Made from recordings, for training. Nothing here is used when a clip is measured
 import numpy as np
 from scipy import signal
 
-import heart_rate
-from clip_encoder import ClipError
-from rppg.datasets.recording import even_pulse
+from pulse_plantain import heart_rate
+from pulse_plantain.lab.datasets.recording import even_pulse
+from pulse_plantain.video import ClipError
 
 BLOOD = np.array([0.33, 0.77, 0.53]) / 0.77
 """Relative pulsatile amplitude of red, green and blue, green = 1: the signature of blood under

@@ -14,8 +14,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from clip_encoder import AreaMean, ClipError
-from rppg.metrics import smoothness_prior_detrend
+from pulse_plantain.lab.metrics import smoothness_prior_detrend
+from pulse_plantain.video import ClipError
+from pulse_plantain.windows import AreaMean
 
 SIDE = 36
 """px; both papers shrink the face to SIDE x SIDE."""
@@ -39,7 +40,7 @@ def face_frames(recording, box):
     clock of :data:`SAMPLING_RATE`.
 
     Args:
-        recording: :class:`rppg.datasets.Recording`.
+        recording: :class:`pulse_plantain.lab.datasets.Recording`.
         box: function of the first picture that returns (left, top, right, bottom) of the face.
 
     Raises:

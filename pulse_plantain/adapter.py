@@ -1,0 +1,187 @@
+"""The adapter on disk: one safetensors file that both diffusers and PEFT load, and its prompt.
+
+Here live the file's names, what its header says of the pulse, and the embeddings of the one
+prompt; the weights themselves are loaded by diffusers or PEFT.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from diffusers.utils import _get_model_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from . import sheet
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+PROMPT = (
+    "Generate a pulse visualization of the skin: hue is phase, red at systole, "
+    "brightness is amplitude."
+)
+"""The one frozen prompt of the task; the adapter is trained with it and with nothing else."""
+
+WEIGHTS_FILE = "adapter_model.safetensors"
+CONFIG_FILE = "adapter_config.json"
+
+PROMPT_FILE = "prompt_embeds.safetensors"
+"""Where an adapter's folder keeps the prompt's embeddings, if it does."""
+
+
+def find_weights(source: str | Path, weight_name: str | None = None, **kwargs) -> str:
+    """Local path of an adapter's weights, downloaded where they are on the Hub.
+
+    Args:
+        source: folder, file or Hub id.
+        weight_name: name of the file, :data:`WEIGHTS_FILE` where None.
+        kwargs: of `load_lora_weights`; those that say where and how to download are used.
+
+    Raises:
+        OSError: if there is no such file.
+    """
+    hub = ("cache_dir", "force_download", "proxies", "local_files_only", "token", "revision")
+    return _get_model_file(
+        source,
+        weights_name=weight_name or WEIGHTS_FILE,
+        subfolder=kwargs.get("subfolder"),
+        user_agent={"file_type": "attn_procs_weights", "framework": "pytorch"},
+        **{name: kwargs.get(name) for name in hub},
+    )
+
+
+def check_header(
+    header: dict[str, Any], known: Sequence[str], geometry: sheet.SheetGeometry | None
+) -> None:
+    """Refuse a header that does not go with a pipeline.
+
+    Args:
+        header: of :func:`read_pulse_config`.
+        known: names of the values that an adapter may bring.
+        geometry: of the pipeline's sheets, None where it takes the adapter's.
+
+    Raises:
+        ValueError: for unknown values and for sheets of another geometry.
+    """
+    unknown = set(header) - set(known)
+    if unknown:
+        raise ValueError(f"the adapter's header has unknown keys {sorted(unknown)}")
+    if header.get("geometry") is None or geometry is None:
+        return
+    theirs = sheet.SheetGeometry.from_dict(header["geometry"])
+    if theirs != geometry:
+        raise ValueError(
+            f"the adapter was trained for {theirs}, this pipeline draws {geometry}; "
+            "load it over a pipeline with geometry=None"
+        )
+
+
+def read_pulse_config(path: str | Path) -> dict[str, Any]:
+    """What an adapter file's header says under ``pulse_config``; {} for any other file."""
+    if Path(path).suffix != ".safetensors":
+        return {}
+    with safe_open(path, framework="pt") as file:
+        return json.loads((file.metadata() or {}).get("pulse_config", "{}"))
+
+
+def describe_adapter(
+    peft_model: PeftModel, pulse_config: dict[str, Any], base_model: str | None = None
+) -> dict[str, Any]:
+    """What adapter_config.json says, as a dict; arguments as :func:`write_adapter`."""
+    lora = peft_model.peft_config[peft_model.active_adapter].to_dict()
+    config = {key: sorted(v) if isinstance(v, set | frozenset) else v for key, v in lora.items()}
+    config |= {"base_model_name_or_path": base_model, "inference_mode": True}
+    config["auto_mapping"] = {
+        "base_model_class": type(peft_model.get_base_model()).__name__,
+        "parent_library": "diffusers",
+        "pulse_config": pulse_config,
+    }
+    return config
+
+
+def write_adapter(
+    folder: str | Path,
+    peft_model: PeftModel,
+    pulse_config: dict[str, Any],
+    base_model: str | None = None,
+) -> Path:
+    """Write ``adapter_model.safetensors`` and ``adapter_config.json``.
+
+    The weights carry PEFT's names. The header carries ``lora_adapter_metadata`` (the LoRA
+    config, which diffusers reads alpha from) and ``pulse_config`` (what the pipeline must know of
+    the adapter; adapter_config.json has it under ``auto_mapping``, the one place where PEFT does
+    not prescribe the keys), so that ``pipe.load_lora_weights(folder, weight_name=path.name)``
+    and ``PeftModel.from_pretrained(transformer, folder)`` load the same model.
+
+    Args:
+        folder: created where missing; nothing else in it is touched.
+        peft_model: a PeftModel over the pipeline's transformer with LoRA on Linears in its blocks.
+        pulse_config: JSON-able dict with the pipeline's config values that belong to the adapter:
+            ``geometry`` (SheetGeometry.to_dict()), ``min_confidence``, ``noise_scale``,
+            ``appearance_size``.
+        base_model: Hub id of the base, for ``base_model_name_or_path``.
+
+    Returns:
+        Path of the safetensors file.
+    """
+    from peft import get_peft_model_state_dict
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = describe_adapter(peft_model, pulse_config, base_model)
+    header = {
+        "format": "pt",
+        "lora_adapter_metadata": json.dumps(
+            {f"transformer.{key}": value for key, value in config.items()}, sort_keys=True
+        ),
+        "pulse_config": json.dumps(pulse_config, sort_keys=True),
+    }
+    weights = {
+        name: weight.detach().cpu().contiguous()
+        for name, weight in get_peft_model_state_dict(peft_model).items()
+    }
+    text = json.dumps(config, indent=2, sort_keys=True) + "\n"
+    (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
+    path = folder / WEIGHTS_FILE
+    save_file(weights, path, metadata=header)
+    return path
+
+
+def set_min_confidence(path: str | Path, threshold: float) -> None:
+    """Rewrite the header of an adapter file and the settings beside it, weights untouched."""
+    path = Path(path)
+    with safe_open(path, framework="pt") as file:
+        header = file.metadata()
+    config = json.loads(header["pulse_config"]) | {"min_confidence": threshold}
+    header["pulse_config"] = json.dumps(config, sort_keys=True)
+    new = path.with_suffix(".new")
+    save_file(load_file(path), new, metadata=header)
+    new.replace(path)
+    settings = path.with_name(CONFIG_FILE)
+    written = json.loads(settings.read_text())
+    if written.get("auto_mapping"):
+        written["auto_mapping"]["pulse_config"] = config
+        settings.write_text(json.dumps(written, indent=2, sort_keys=True) + "\n")
+
+
+def write_prompt_embeds(path: str | Path, embeds: torch.Tensor) -> None:
+    """Write the prompt's embeddings [1, L, D]."""
+    save_file({"prompt_embeds": embeds.cpu().contiguous()}, path, metadata={"prompt": PROMPT})
+
+
+def read_prompt_embeds(path: str | Path) -> torch.Tensor:
+    """Embeddings [1, L, D] from a file of :func:`write_prompt_embeds`.
+
+    Raises:
+        ValueError: if they are another prompt's.
+    """
+    with safe_open(path, framework="pt") as file:
+        prompt = (file.metadata() or {}).get("prompt")
+        if prompt != PROMPT:
+            raise ValueError(f"{path} holds embeddings of another prompt: {prompt!r}")
+        return file.get_tensor("prompt_embeds")

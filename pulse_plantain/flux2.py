@@ -1,0 +1,155 @@
+"""FLUX.2's tokens: pictures in, tokens out and back, their places, and one step of the flow.
+
+Functions of a VAE or a transformer that is passed in; nothing here knows of clips or pulses.
+"""
+
+import numpy as np
+import torch
+from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu, retrieve_timesteps
+
+from . import sheet
+
+APPEARANCE_T = 10
+"""Position t of the appearance image (FLUX.2 puts reference k at t = 10 k, the drawing at 0)."""
+
+
+def latent_statistics(vae, device):
+    """(mean, standard deviation) [4 C, 1, 1] float32 of the VAE's patchified latents."""
+    mean = vae.bn.running_mean.to(device, torch.float32).view(-1, 1, 1)
+    variance = vae.bn.running_var.to(device, torch.float32).view(-1, 1, 1)
+    return mean, torch.sqrt(variance + vae.config.batch_norm_eps)
+
+
+def token_size(vae):
+    """Side of one token in pixels: the VAE's down-sampling times the 2 x 2 patch; 16 for FLUX.2."""
+    return 2 ** len(vae.config.block_out_channels)
+
+
+def token_ids(height, width, t):
+    """Position ids (t, h, w, l) of an image's tokens.
+
+    Args:
+        height, width: in tokens.
+        t: 0 for the image that is drawn, 10 k for reference k.
+
+    Returns:
+        [height * width, 4] int64, row by row.
+    """
+    return torch.cartesian_prod(
+        torch.tensor([t]), torch.arange(height), torch.arange(width), torch.tensor([0])
+    )
+
+
+def image_ids(layout: sheet.Layout, side: int) -> torch.Tensor:
+    """Position ids [N + M, 4] of a layout's sheet and of its appearance image.
+
+    Args:
+        layout: of the two pictures.
+        side: of a token in pixels.
+    """
+    places = ((layout.geometry.size, 0), (layout.appearance_size, APPEARANCE_T))
+    return torch.cat([token_ids(h // side, w // side, t) for (w, h), t in places])
+
+
+def text_ids(length):
+    """Position ids (0, 0, 0, i) of the prompt's tokens, [length, 4] int64."""
+    ids = torch.zeros(length, 4, dtype=torch.int64)
+    ids[:, 3] = torch.arange(length)
+    return ids
+
+
+def encode_images(vae, images):
+    """Tokens of images, as Flux2KleinPipeline makes its references' but without its 8-bit detour.
+
+    Args:
+        vae: AutoencoderKLFlux2.
+        images: [B, 3, H, W] floats in [-1, 1], H and W multiples of the token size.
+
+    Returns:
+        [B, N, 4 C] mode of the posterior, patchified, normalised by the VAE's batch-norm
+        statistics, row by row; dtype of the VAE's output.
+    """
+    latents = vae.encode(images.to(vae.dtype)).latent_dist.mode()
+    patches = torch.nn.functional.pixel_unshuffle(latents, 2)
+    mean, deviation = latent_statistics(vae, patches.device)
+    tokens = (patches.float() - mean) / deviation
+    return tokens.flatten(2).transpose(1, 2).to(latents.dtype)
+
+
+def decode_tokens(vae, tokens, height, width):
+    """Images of tokens: inverse of :func:`encode_images` up to the VAE's loss; differentiable.
+
+    Args:
+        vae: AutoencoderKLFlux2.
+        tokens: [B, N, 4 C].
+        height, width: of the image in pixels; N = height * width / token size squared.
+
+    Returns:
+        [B, 3, height, width], nominally in [-1, 1], not clipped.
+    """
+    size = token_size(vae)
+    patches = tokens.transpose(1, 2).unflatten(2, (height // size, width // size))
+    mean, deviation = latent_statistics(vae, tokens.device)
+    latents = torch.nn.functional.pixel_shuffle(patches.float() * deviation + mean, 2)
+    return vae.decode(latents.to(vae.dtype), return_dict=False)[0]
+
+
+def predict_velocity(transformer, latents, references, prompt_embeds, image_ids, sigma):
+    """Velocity (start - image) of the flow, sigma of the way back to its start.
+
+    Args:
+        transformer: Flux2Transformer2DModel, bare or wrapped by PEFT.
+        latents: [B, N, 4 C] tokens on their way from the start to the image to draw.
+        references: [B, M, 4 C] tokens of the reference images, one after the other.
+        prompt_embeds: [1 or B, L, D].
+        image_ids: [N + M, 4] position ids of latents and references.
+        sigma: float or tensor [] or [B] in [0, 1], 1 = the start.
+
+    Returns:
+        [B, N, 4 C].
+    """
+    batch, count = latents.shape[:2]
+    sigma = torch.as_tensor(sigma, dtype=latents.dtype, device=latents.device).expand(batch)
+    velocity = transformer(
+        hidden_states=torch.cat([latents, references.to(latents.dtype)], 1),
+        timestep=sigma,
+        guidance=None,
+        encoder_hidden_states=prompt_embeds.to(latents.dtype).expand(batch, -1, -1),
+        txt_ids=text_ids(prompt_embeds.shape[1]).to(latents.device),
+        img_ids=image_ids.to(latents.device),
+        return_dict=False,
+    )[0]
+    return velocity[:, :count]
+
+
+def predict_clean(transformer, latents, references, prompt_embeds, image_ids, sigma=1.0):
+    """Clean tokens [B, N, 4 C] in a single evaluation: x0 = latents - sigma * velocity.
+
+    At sigma = 1 with the motion sheet's tokens as latents this is the default call of the pipeline.
+    Arguments as :func:`predict_velocity`.
+    """
+    velocity = predict_velocity(transformer, latents, references, prompt_embeds, image_ids, sigma)
+    sigma = torch.as_tensor(sigma, dtype=latents.dtype, device=latents.device)
+    return latents - sigma.reshape(-1, 1, 1) * velocity
+
+
+def set_timesteps(scheduler, steps: int, drawn_tokens: int, device) -> torch.Tensor:
+    """Set a scheduler as Flux2KleinPipeline sets it for an image of this size.
+
+    Args:
+        scheduler: changed in place.
+        steps: of the flow.
+        drawn_tokens: tokens of the image that is drawn, without its references.
+        device: of the timesteps.
+
+    Returns:
+        [steps] timesteps, 1000 sigma.
+    """
+    sigmas = np.linspace(1.0, 1 / steps, steps)
+    if getattr(scheduler.config, "use_flow_sigmas", False):
+        sigmas = None
+    mu = compute_empirical_mu(image_seq_len=drawn_tokens, num_steps=steps)
+    timesteps, _ = retrieve_timesteps(scheduler, steps, device, sigmas=sigmas, mu=mu)
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(0)
+    return timesteps

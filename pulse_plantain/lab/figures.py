@@ -1,0 +1,94 @@
+"""Figures of many recordings: what an evaluation says, drawn on one page."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from pulse_plantain.lab.metrics import bland_altman, coverage_against_error
+
+
+def evaluation_figure(figures, rows):
+    """What pulse_plantain.lab.evaluation.summary says, drawn: a page with four kinds of pictures.
+
+    Args:
+        figures: of :func:`pulse_plantain.lab.evaluation.summary`.
+        rows: the rows they sum up.
+
+    Returns:
+        matplotlib figure: estimates against references and Bland and Altman's plot for the first
+        method (hollow: withheld), coverage against error and the error by stratum for all methods.
+    """
+    methods = [method for method in figures if "forced" in figures[method]]
+    strata = figures[methods[0]]["strata"]
+    figure = Figure(figsize=(13, 9 + 0.3 * len(strata)), layout="constrained")
+    panels = figure.subplots(2, 2)
+    mine = [row for row in rows if row["method"] == methods[0] and np.isfinite(row["bpm"])]
+    bpm, reference = (np.array([row[k] for row in mine], float) for k in ("bpm", "reference"))
+    answered = np.array([row["answered"] for row in mine], bool)
+    _draw_scatter(panels[0, 0], methods[0], bpm, reference, answered)
+    _draw_bland_altman(panels[0, 1], methods[0], bpm, reference, answered)
+    _draw_coverage(panels[1, 0], methods, rows)
+    _draw_strata(panels[1, 1], methods, figures)
+    return figure
+
+
+def _points(axes, x, y, answered):
+    axes.scatter(x[answered], y[answered], s=14, color="C0", label="answered")
+    rest = ~answered
+    axes.scatter(x[rest], y[rest], s=14, facecolors="none", edgecolors="0.6", label="withheld")
+    axes.legend(loc="upper left", frameon=False)
+
+
+def _draw_scatter(axes, method, bpm, reference, answered):
+    shown = np.concatenate([bpm, reference, [60, 100]])  # there may be no estimate at all
+    limits = (shown.min() - 5, shown.max() + 5)
+    axes.plot(limits, limits, color="0.8", linewidth=1)
+    _points(axes, reference, bpm, answered)
+    axes.set(xlim=limits, ylim=limits, xlabel="reference (bpm)", ylabel="estimate (bpm)")
+    axes.set_title(f"{method}: {len(bpm)} recordings")
+    axes.set_aspect("equal")
+
+
+def _draw_bland_altman(axes, method, bpm, reference, answered):
+    _points(axes, (bpm + reference) / 2, bpm - reference, answered)
+    if answered.sum() > 1:
+        for line in bland_altman(bpm[answered], reference[answered]):
+            axes.axhline(line, color="C0", linewidth=1, linestyle="--")
+            axes.annotate(f"{line:+.1f}", (1, line), xycoords=("axes fraction", "data"))
+    axes.set(xlabel="mean of both (bpm)", ylabel="estimate - reference (bpm)")
+    axes.set_title("Bland and Altman; lines: bias and limits of what was answered")
+
+
+def _draw_coverage(axes, methods, rows):
+    for method in methods:
+        mine = [row for row in rows if row["method"] == method]
+        columns = ([row[k] for row in mine] for k in ("bpm", "reference", "confidence"))
+        coverage, mae, _ = coverage_against_error(*columns)
+        axes.plot(100 * coverage, mae, label=method)
+    axes.set(xlabel="surest recordings (%)", ylabel="MAE (bpm)", xlim=(0, 100), ylim=(0, None))
+    axes.set_title("Coverage against error")
+    axes.legend(frameon=False)
+
+
+def _draw_strata(axes, methods, figures):
+    strata = figures[methods[0]]["strata"]
+    names = [(stratum, level) for stratum in strata for level in strata[stratum]]
+    places = np.arange(len(names))[::-1]
+    for number, method in enumerate(methods):
+        cells = [figures[method]["strata"][stratum][level]["forced"] for stratum, level in names]
+        mae = np.array([cell["mae"] for cell in cells])
+        intervals = np.array([cell["interval"]["mae"] for cell in cells])
+        axes.errorbar(
+            mae,
+            places + 0.6 * (0.5 - (number + 0.5) / len(methods)),
+            xerr=np.abs(intervals.T - mae),
+            fmt="o",
+            markersize=3,
+            linewidth=1,
+            label=method,
+        )
+    counts = [strata[stratum][level]["forced"]["n"] for stratum, level in names]
+    labels = [f"{stratum} {level} ({n})" for (stratum, level), n in zip(names, counts, strict=True)]
+    axes.set_yticks(places, labels, fontsize=7)
+    axes.set(xlabel="MAE (bpm), every recording's best guess; 95 % over subjects", xlim=(0, None))
+    axes.set_title("By stratum (recordings)")
+    axes.legend(frameon=False, fontsize=8)

@@ -1,0 +1,74 @@
+"""Pipelines by name: the miniature that comes with the package, or a base and an adapter.
+
+The one loader of the command line, the page, the endpoint and the scripts.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+
+from .adapter import CONFIG_FILE, PROMPT_FILE, WEIGHTS_FILE
+from .pipeline import GPU_DTYPES, PulsePipeline
+
+
+def find_bundled(name: str) -> Path:
+    """A file or folder that comes with the project, from a clone or from an installed package."""
+    package = Path(__file__).resolve().parent
+    inside = package / "bundled" / name
+    return inside if inside.exists() else package.parent / name
+
+
+TINY = find_bundled("tiny")
+"""The miniature: a pipeline folder, with its adapter in ``adapter/``."""
+
+DEMO = find_bundled("assets/demo.mp4")
+"""A rendered face with a known pulse."""
+
+
+def load_pipeline(
+    model: str | Path | None = None,
+    adapter: str | Path | None = None,
+    device: str | torch.device | None = None,
+) -> PulsePipeline:
+    """A pipeline with its adapter, ready to be called.
+
+    The text encoder is left out where the adapter's folder holds the prompt's embeddings.
+
+    Args:
+        model: pipeline folder or Hub id; the miniature where None.
+        adapter: adapter folder or Hub id; the miniature's where both are None, else none.
+        device: the accelerator where there is one.
+
+    Raises:
+        OSError, ValueError: as ``from_pretrained`` and ``load_lora_weights``.
+    """
+    if model is None:
+        model, adapter = TINY, adapter or TINY / "adapter"
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(device)
+    dtype = torch.float32 if device.type == "cpu" else GPU_DTYPES
+    prompt = Path(adapter or model) / PROMPT_FILE
+    without = {"text_encoder": None, "tokenizer": None} if prompt.is_file() else {}
+    pipe = PulsePipeline.from_pretrained(model, dtype=dtype, **without)
+    if without:
+        pipe.load_prompt_embeds(prompt)
+    if adapter:
+        pipe.load_lora_weights(adapter, weight_name=WEIGHTS_FILE)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe.to(device)
+
+
+def load_served(root: Path) -> PulsePipeline:
+    """The pipeline of a repository's folder: the 4B one where it can run, else the miniature.
+
+    Args:
+        root: the folder; its 4B adapter is served where it lies there and there is a GPU.
+    """
+    if torch.cuda.is_available() and (root / WEIGHTS_FILE).is_file():
+        config = json.loads((root / CONFIG_FILE).read_text())
+        return load_pipeline(config["base_model_name_or_path"], root, "cuda")
+    return load_pipeline(root / "tiny", root / "tiny" / "adapter", "cpu")

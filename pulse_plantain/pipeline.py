@@ -1,0 +1,642 @@
+"""The diffusers pipeline: a clip goes in, a pulse sheet is drawn, a heart rate comes out.
+
+Here live the call and its steps; tokens, windows, the reading and the search have their own rooms.
+"""
+
+import copy
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import fields, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import torch
+from diffusers import (
+    AutoencoderKLFlux2,
+    FlowMatchEulerDiscreteScheduler,
+    Flux2KleinPipeline,
+    Flux2Transformer2DModel,
+)
+from diffusers.utils.torch_utils import randn_tensor
+from transformers import Qwen2TokenizerFast, Qwen3ForCausalLM
+
+from . import adapter, calls, flux2, search, sheet, video
+from . import drawing as drawings
+from . import output as outputs
+from . import reading as reader
+from . import windows as windowing
+
+GPU_DTYPES = {"default": torch.bfloat16, "vae": torch.float32}
+"""`dtype=` of `from_pretrained` for a GPU. Rounded to bfloat16, the VAE's encoder makes a tenth of
+the drawing wrong (docs/tried.md); its decoder is run in the transformer's type."""
+
+
+class PulsePipeline(Flux2KleinPipeline):
+    """Pipeline that draws the pulse of a clip and reads the heart rate off the drawing.
+
+    The flow runs from the motion sheet to the pulse sheet: it starts from the motion sheet's
+    latents where a text-to-image model starts from noise (as GenPercept does, arXiv 2403.06090; a
+    rectified flow between two kinds of pictures, arXiv 2209.03003), and has the appearance image
+    as its one reference. With the motion sheet as a second reference, looking up the token at the
+    same place was not learnt within the miniature's budget (no progress in 200 steps; from the
+    motion latents a copy takes 60), and the sequence is 40 % shorter without it.
+
+    It is a [`Flux2KleinPipeline`] of the same components; `geometry`, `appearance_size`,
+    `noise_scale` and `min_confidence` belong to the adapter and come with `load_lora_weights`.
+
+    Args:
+        scheduler ([`FlowMatchEulerDiscreteScheduler`]):
+            Scheduler of the flow.
+        vae ([`AutoencoderKLFlux2`]):
+            Turns the clip's two pictures into tokens and the drawn tokens into a pulse sheet.
+        text_encoder ([`Qwen3ForCausalLM`] or `None`):
+            Embeds the one prompt; `None` where `prompt_embeds` is passed to the call.
+        tokenizer (`Qwen2TokenizerFast` or `None`):
+            Its tokenizer.
+        transformer ([`Flux2Transformer2DModel`]):
+            Draws; the LoRA adapter goes in here.
+        is_distilled (`bool`):
+            Of the base, as in the parent. Nothing here uses guidance.
+        geometry (`SheetGeometry` or `dict`, *optional*):
+            Layout of the sheets. `None` (any FLUX.2-klein base) until an adapter brings its own.
+        appearance_size (`tuple[int, int]`):
+            (width, height) of the appearance image in pixels.
+        default_windows (`tuple[float]`):
+            Lengths of a window in seconds, 5 to 10: a clip is read at each, the surest reading
+            that agrees with the vote of [`find_pulse`] stands. The longer the window, the faster a
+            pulse looks on the sheet: a drawing that fails at one length because the rate is slow or
+            fast often succeeds at another.
+        default_num_inference_steps (`int`):
+            Steps of the flow; the adapter is trained for one.
+        noise_scale (`float`):
+            Standard deviation of the noise on the start, with a generator or an ensemble.
+        min_confidence (`float`):
+            Confidence below which no heart rate is given.
+    """
+
+    _adapter_values = (
+        "geometry",
+        "appearance_size",
+        "default_windows",
+        "default_num_inference_steps",
+        "noise_scale",
+        "min_confidence",
+    )
+
+    def __init__(
+        self,
+        scheduler: FlowMatchEulerDiscreteScheduler,
+        vae: AutoencoderKLFlux2,
+        text_encoder: Qwen3ForCausalLM,
+        tokenizer: Qwen2TokenizerFast,
+        transformer: Flux2Transformer2DModel,
+        is_distilled: bool = False,
+        geometry: dict | None = None,
+        appearance_size=(64, 64),
+        default_windows=(8.0,),
+        default_num_inference_steps: int = 1,
+        noise_scale: float = 1.0,
+        min_confidence: float = 0.5,
+    ):
+        self._calls = calls.RunningCalls()
+        super().__init__(
+            scheduler=scheduler,
+            vae=vae,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            transformer=transformer,
+            is_distilled=is_distilled,
+        )
+        if isinstance(geometry, sheet.SheetGeometry):
+            geometry = geometry.to_dict()
+        self.register_to_config(
+            geometry=geometry,
+            appearance_size=list(appearance_size),
+            default_windows=list(default_windows),
+            default_num_inference_steps=default_num_inference_steps,
+            noise_scale=noise_scale,
+            min_confidence=min_confidence,
+        )
+        self._prompt_embeds = None
+
+    @property
+    def geometry(self) -> sheet.SheetGeometry | None:
+        """Layout of the sheets, None before an adapter (or the config) has said it."""
+        numbers = self.config.geometry
+        return None if numbers is None else sheet.SheetGeometry.from_dict(numbers)
+
+    @property
+    def layout(self) -> sheet.Layout:
+        """The two pictures that the model sees of a window.
+
+        Raises:
+            ValueError: before an adapter (or the config) has said the geometry, and where the
+                pictures are not whole tokens.
+        """
+        geometry = self.geometry
+        if geometry is None:
+            raise ValueError(
+                "this pipeline has no sheet geometry yet: load an adapter first, "
+                f'pipe.load_lora_weights(REPO, weight_name="{adapter.WEIGHTS_FILE}")'
+            )
+        layout = sheet.Layout(geometry, self.config.appearance_size)
+        side = flux2.token_size(self.vae)
+        if any(pixels % side for pixels in (*geometry.size, *layout.appearance_size)):
+            raise ValueError(
+                f"sheets of {geometry.size} and appearance images of {layout.appearance_size} "
+                f"pixels are not whole tokens of {side} pixels"
+            )
+        return layout
+
+    # ------------------------------------------------------------------------------ running calls
+
+    @property
+    def _interrupt(self) -> bool:
+        """Whether this thread's call is to stop; a callback that sets it stops its own call only.
+
+        Set in a thread that runs no call, it stops all that are running.
+        """
+        return self._calls.get_own().interrupted
+
+    @_interrupt.setter
+    def _interrupt(self, value: bool) -> None:
+        self._calls.interrupt(value)
+
+    @property
+    def num_timesteps(self) -> int:
+        """Steps of this thread's running call, 0 outside one."""
+        return self._calls.get_own().num_timesteps
+
+    @property
+    def current_timestep(self):
+        """Timestep of this thread's running call, None outside one."""
+        return self._calls.get_own().current_timestep
+
+    # -------------------------------------------------------------------------------- the adapter
+
+    def load_lora_weights(
+        self,
+        pretrained_model_name_or_path_or_dict,
+        adapter_name: str | None = None,
+        hotswap: bool = False,
+        **kwargs,
+    ):
+        """Load an adapter and take over what its file's header says (key `pulse_config`).
+
+        As the parent's, with two differences: `weight_name` is `adapter_model.safetensors` where
+        there is such a file and no other name is given, and a header with a geometry is compared
+        with the pipeline's own, or adopted where the pipeline has none.
+
+        Raises:
+            ValueError: if the adapter was trained for sheets of another geometry.
+        """
+        source, header = pretrained_model_name_or_path_or_dict, {}
+        if not isinstance(source, dict):
+            try:
+                source = adapter.find_weights(source, **kwargs)
+                header = adapter.read_pulse_config(source)
+            except OSError:  # another name or format: the parent knows where else to look
+                if kwargs.get("weight_name") is not None:
+                    raise
+        adapter.check_header(header, self._adapter_values, self.geometry)
+        super().load_lora_weights(source, adapter_name=adapter_name, hotswap=hotswap, **kwargs)
+        self.register_to_config(**header)
+
+    # -------------------------------------------------------------------------------- the prompt
+
+    @torch.no_grad()
+    def encode_task_prompt(self):
+        """Embeddings [1, L, D] of the one prompt of the task, not padded; computed once.
+
+        Raises:
+            ValueError: without a text encoder.
+        """
+        if self._prompt_embeds is None:
+            if self.text_encoder is None or self.tokenizer is None:
+                raise ValueError(
+                    "this pipeline has no text encoder: pass prompt_embeds=, a tensor or the path "
+                    "of a file written by save_prompt_embeds()"
+                )
+            text = self.tokenizer.apply_chat_template(
+                [{"role": "user", "content": adapter.PROMPT}],
+                tokenize=False,
+                add_generation_prompt=True,
+                enable_thinking=False,
+            )
+            length = len(self.tokenizer(text)["input_ids"])
+            self._prompt_embeds, _ = self.encode_prompt(adapter.PROMPT, max_sequence_length=length)
+        return self._prompt_embeds
+
+    def save_prompt_embeds(self, path):
+        """Write the prompt's embeddings, so that the text encoder need not be loaded again."""
+        adapter.write_prompt_embeds(path, self.encode_task_prompt())
+
+    def load_prompt_embeds(self, path):
+        """Take the prompt's embeddings from a file, so that no text encoder is needed.
+
+        Raises:
+            ValueError: if they are another prompt's.
+        """
+        self._prompt_embeds = adapter.read_prompt_embeds(path)
+
+    def _resolve_prompt_embeds(self, prompt_embeds, device):
+        """[1, L, D] on the device, from a tensor, a file, or the text encoder."""
+        if prompt_embeds is None:
+            prompt_embeds = self.encode_task_prompt()
+        elif not isinstance(prompt_embeds, torch.Tensor):
+            prompt_embeds = adapter.read_prompt_embeds(prompt_embeds)
+        width = self.transformer.config.joint_attention_dim
+        if prompt_embeds.ndim != 3 or len(prompt_embeds) != 1 or prompt_embeds.shape[-1] != width:
+            raise ValueError(
+                f"prompt_embeds must be [1, L, {width}], got {tuple(prompt_embeds.shape)}"
+            )
+        return prompt_embeds.to(device, self.transformer.dtype)
+
+    # ---------------------------------------------------------------------------------- the call
+
+    def check_inputs(
+        self, clip, window, stride, crop, output_type: str, output_uncertainty: bool, drawing
+    ) -> None:
+        """ValueError with the value that is wrong; nothing heavy has run yet."""
+        if isinstance(clip, PIL.Image.Image) and not getattr(clip, "is_animated", False):
+            raise ValueError(
+                "one still picture is not a clip: cut a contact sheet with "
+                "frames_from_contact_sheet, read a pulse sheet with decode_sheet"
+            )
+        windowing.check_windows(windowing.window_lengths(window), stride)
+        if crop is not None and len(crop) != 4:
+            raise ValueError(f"crop must be (left, top, right, bottom) in pixels, got {crop}")
+        if output_type not in ("np", "pt"):
+            raise ValueError(f'output_type must be "np" or "pt", got {output_type!r}')
+        if output_uncertainty and drawing.ensemble_size == 1:
+            raise ValueError("output_uncertainty needs an ensemble_size above 1")
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        clip,
+        fps: float | None = None,
+        timestamps=None,
+        window: float | tuple[float, ...] | None = None,
+        stride: float | None = None,
+        crop: tuple[float, float, float, float] | None = None,
+        num_inference_steps: int | None = None,
+        ensemble_size: int = 1,
+        batch_size: int = 8,
+        generator: torch.Generator | None = None,
+        prompt_embeds: torch.Tensor | str | Path | None = None,
+        output_type: str = "np",
+        output_uncertainty: bool = False,
+        output_sheet: bool = False,
+        callback_on_step_end: Callable | None = None,
+        callback_on_step_end_tensor_inputs: tuple[str, ...] = ("latents",),
+        return_dict: bool = True,
+    ) -> outputs.PulseOutput | tuple:
+        """Measure the pulse in a clip.
+
+        Args:
+            clip:
+                Path of a video, an animated picture or a folder of numbered images; array
+                `[T, H, W, 3]`; tensor `[T, 3, H, W]`; list or iterator of pictures.
+            fps, timestamps:
+                Frames a second, or the time of each picture in seconds, where the clip has none.
+            window (`float` or `tuple[float]`, *optional*):
+                Seconds read at once, 5 to 10; from the config. With several lengths the clip is
+                read at each, and the surest reading stands.
+            stride (`float`, *optional*):
+                Seconds from one window to the next; half a window.
+            crop (`tuple`, *optional*):
+                (left, top, right, bottom) in pixels to read. Without it the whole picture is read
+                first, and then once more, closer, the part whose drawing is most surely a pulse
+                ([`find_pulse`]): one box for the whole clip, kept only if it is read with more
+                confidence. An iterator cannot be read again and gets one look.
+            num_inference_steps (`int`, *optional*):
+                Steps of the flow; from the config, 1.
+            ensemble_size (`int`):
+                Drawings of every window, from different noise, whose phasors are averaged.
+            batch_size (`int`):
+                Drawings made at once; the search for the pulse has dozens of them.
+            generator (`torch.Generator`, *optional*):
+                Source of the noise. Without it a single drawing starts from the motion sheet's
+                latents as they are, and is the same each time.
+            prompt_embeds (`torch.Tensor` `[1, L, D]` or path, *optional*):
+                Embeddings of the prompt, in place of the text encoder ([`save_prompt_embeds`]).
+            output_type (`str`):
+                `"np"` or `"pt"`.
+            output_uncertainty (`bool`):
+                Also give the spread of the field over the ensemble.
+            output_sheet (`bool`):
+                Also give the pulse sheets.
+            callback_on_step_end (`Callable`, *optional*):
+                Called as `callback(pipe, step, timestep, tensors)` after every step of every batch;
+                it may return changed tensors, and may set `pipe._interrupt = True`.
+            callback_on_step_end_tensor_inputs (`tuple[str]`):
+                Which tensors it gets: `latents`, `prompt_embeds`.
+            return_dict (`bool`):
+                `False` for a plain tuple in the order of [`PulseOutput`].
+
+        Returns:
+            [`PulseOutput`] or `tuple`.
+
+        Raises:
+            ClipError: (a ValueError) if nothing can be measured from the clip.
+            ValueError: for arguments out of range.
+        """
+        # 0. Resolve defaults from the config.
+        layout, config = self.layout, self.config
+        window = config.default_windows if window is None else window
+        if num_inference_steps is None:
+            num_inference_steps = config.default_num_inference_steps
+
+        # 1. Check inputs.
+        drawing = drawings.Drawing(
+            num_inference_steps=num_inference_steps,
+            ensemble_size=ensemble_size,
+            batch_size=batch_size,
+            generator=generator,
+            keep_sheets=output_sheet,
+            callback=callback_on_step_end,
+            callback_tensors=callback_on_step_end_tensor_inputs,
+        )
+        self.check_inputs(clip, window, stride, crop, output_type, output_uncertainty, drawing)
+
+        # 2. Encode the clip. No model is needed yet, so a clip that cannot be read fails early.
+        clock = video.Clock(fps, timestamps)
+        encode = partial(windowing.encode_windows, clip, clock=clock, window=window, stride=stride)
+        if crop is None:
+            windows, finest = search.encode_finely(encode, layout)
+        else:
+            windows, finest = list(encode(layout, crop=crop)), []
+
+        with self._calls.start() as call:
+            # 3. Prompt. Model invocation: self.text_encoder, unless embeddings are given or known.
+            embeds = self._resolve_prompt_embeds(prompt_embeds, self._execution_device)
+            drawing = replace(drawing, prompt_embeds=embeds)
+
+            # 4. Look: draw a sheet for every window and read the sheets.
+            # Model invocation: self.vae.encode, self.transformer, self.vae.decode.
+            looks = self.look_by_length(windows, drawing)
+
+            # 5. Look closer, where the pulse is clearest.
+            found = search.Found()
+            if finest and not isinstance(clip, Iterator) and not call.interrupted:
+                found = self.find_pulse(finest, drawing)
+            if found.box != search.WHOLE:
+                box = search.to_pixels(found.box, finest[0].picture_size)
+                looks += self.look_by_length(encode(layout, crop=box), drawing)
+
+            # 6. Put the output together, and offload all models.
+            form = outputs.Form(self.config.min_confidence, output_type == "pt", output_uncertainty)
+            chosen = search.choose_look(looks, found.bpm)
+            output = outputs.assemble_output(chosen, form, call.interrupted)
+        self.maybe_free_model_hooks()
+        return output if return_dict else tuple(getattr(output, f.name) for f in fields(output))
+
+    @torch.no_grad()
+    def watch(
+        self,
+        clip,
+        fps: float | None = None,
+        timestamps=None,
+        window: float | None = None,
+        stride: float = 1.0,
+        crop: tuple[float, float, float, float] | None = None,
+        prompt_embeds: torch.Tensor | str | Path | None = None,
+    ) -> Iterator[outputs.PulseOutput]:
+        """Measure pictures that are still coming in: the last window again and again.
+
+        Memory is that of one window, however long it goes on. Where the pulse is is searched for
+        once a window, as `__call__` does.
+
+        Args:
+            clip, fps, timestamps, window, crop, prompt_embeds: as for `__call__`; `clip` may be an
+                endless iterator of pictures, `timestamps` one that keeps pace with it.
+            stride (`float`): seconds from one reading to the next.
+
+        Yields:
+            [`PulseOutput`] of one window, as soon as its last picture is there.
+
+        Raises:
+            ClipError: as `__call__`.
+        """
+        layout = self.layout
+        window = self.config.default_windows if window is None else window
+        lengths = sorted(windowing.window_lengths(window), reverse=True)
+        drawing = drawings.Drawing(
+            num_inference_steps=self.config.default_num_inference_steps,
+            batch_size=1,
+            prompt_embeds=self._resolve_prompt_embeds(prompt_embeds, self._execution_device),
+            keep_sheets=True,
+        )
+        encode = partial(
+            windowing.encode_windows,
+            clip,
+            search.divide_finely(layout.geometry.samples),
+            clock=video.Clock(fps, timestamps),
+            window=lengths,
+            stride=stride,
+            crop=crop,
+        )
+        found, next_search = search.Found(), 0.0
+        latest = {}  # the last window of each length; of those that end together, longest first
+        with self._calls.start() as call:
+            for fine in encode():
+                if call.interrupted:
+                    return
+                latest[fine.seconds] = fine
+                if fine.seconds > min(lengths):
+                    continue
+                recent = [one for one in latest.values() if one.end > fine.end - stride]
+                looks = self.look_at_parts(recent, search.WHOLE, drawing)
+                if crop is None and fine.end >= next_search:
+                    next_search = fine.end + max(lengths)
+                    found = self.find_pulse(recent, drawing)
+                if found.box != search.WHOLE:
+                    looks += self.look_at_parts(recent, found.box, drawing)
+                form = outputs.Form(self.config.min_confidence)
+                chosen = search.choose_look(looks, found.bpm)
+                yield outputs.assemble_output(chosen, form, call.interrupted)
+        self.maybe_free_model_hooks()
+
+    def look(
+        self, windows: Sequence[windowing.ClipWindow], drawing: drawings.Drawing
+    ) -> search.Look:
+        """One pass: windows -> tokens of their pictures -> pulse sheets -> reading."""
+        motion, references = self.encode_pictures(windows, drawing.batch_size)
+        latents = self.prepare_latents(motion, drawing.ensemble_size, drawing.generator)
+        latents = self.denoise(latents, references, drawing)
+        sheets = self.decode_sheets(latents, drawing.batch_size)
+        return search.read_sheets(windows, sheets, self.layout.geometry, drawing.keep_sheets)
+
+    def look_by_length(
+        self, windows: Iterable[windowing.ClipWindow], drawing: drawings.Drawing
+    ) -> list[search.Look]:
+        """One look for all windows of each length."""
+        return [self.look(some, drawing) for some in search.group_by_length(windows)]
+
+    def look_at_parts(
+        self, fine: Iterable[windowing.ClipWindow], box: search.Box, drawing: drawings.Drawing
+    ) -> list[search.Look]:
+        """One look at a part of each finely divided window."""
+        return [self.look([search.cut_part(one, box, self.layout)], drawing) for one in fine]
+
+    def find_pulse(
+        self, fine: list[windowing.ClipWindow], drawing: drawings.Drawing
+    ) -> search.Found:
+        """The part of the picture whose drawing is most surely one pulse ([`search.find_pulse`]).
+
+        Args:
+            fine: windows to read, of [`search.encode_finely`].
+            drawing: how; each part is drawn once, without noise.
+        """
+
+        def read_windows(windows: list[windowing.ClipWindow]) -> list[reader.PulseReading]:
+            motion, references = self.encode_pictures(windows, drawing.batch_size)
+            once = replace(drawing, ensemble_size=1, generator=None, callback=None)
+            latents = self.denoise(self.prepare_latents(motion, 1), references, once)
+            if self.interrupt:
+                return []
+            images = torch.cat(list(self.decode_sheets(latents, drawing.batch_size)))
+            drawn, weights = reader.decode_field(images, self.layout.geometry)
+            return [
+                reader.read_fields(field[None], weight[None], [window.start], window.sampling_rate)
+                for window, field, weight in zip(
+                    windows, drawn.numpy(), weights.numpy(), strict=True
+                )
+            ]
+
+        return search.find_pulse(fine, self.layout, read_windows)
+
+    def encode_pictures(
+        self, windows: Sequence[windowing.ClipWindow], batch_size: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens of the windows' pictures.
+
+        Returns:
+            (motion sheets [windows, N, 4 C], appearance images [windows, M, 4 C]).
+        """
+        device = self._execution_device  # looks at every module: once, not for every picture
+        geometry = self.layout.geometry
+
+        def to_tokens(pictures: np.ndarray) -> torch.Tensor:
+            images = torch.from_numpy(pictures).movedim(-1, 1) * 2 - 1
+            return flux2.encode_images(self.vae, images.to(device))
+
+        motion, appearance = [], []
+        for start in range(0, len(windows), batch_size):
+            batch = windows[start : start + batch_size]
+            fields = np.stack([window.motion for window in batch])
+            motion.append(to_tokens(sheet.motion_sheet(fields, geometry)))
+            appearance.append(to_tokens(np.stack([window.appearance for window in batch])))
+        return torch.cat(motion), torch.cat(appearance)
+
+    def prepare_latents(self, motion, ensemble_size: int, generator=None):
+        """Where the flow starts, [ensemble * windows, N, 4 C], member by member.
+
+        The motion sheets' tokens [windows, N, 4 C], exactly so for one drawing without a generator;
+        else with noise of `noise_scale` added, all of it drawn at once so that the batch size does
+        not matter.
+        """
+        latents = motion.repeat(ensemble_size, 1, 1).to(self.transformer.dtype)
+        if ensemble_size == 1 and generator is None:
+            return latents
+        noise = randn_tensor(
+            latents.shape, generator=generator, device=latents.device, dtype=torch.float32
+        )
+        return (latents + self.config.noise_scale * noise).to(latents.dtype)
+
+    def denoise(
+        self, latents: torch.Tensor, references: torch.Tensor, drawing: drawings.Drawing
+    ) -> torch.Tensor:
+        """Run the flow on all latents [ensemble * windows, N, 4 C], batch by batch.
+
+        The scheduler counts its steps, so each run has one of its own.
+        """
+        layout, size, done = self.layout, drawing.batch_size, []
+        ids = flux2.image_ids(layout, flux2.token_size(self.vae))
+        drawn_tokens = latents.shape[1]
+        scheduler, prompt_embeds = copy.deepcopy(self.scheduler), drawing.prompt_embeds
+        call = self._calls.get_own()
+        batches = range(0, len(latents), size)
+        with self.progress_bar(total=len(batches) * drawing.num_inference_steps) as progress_bar:
+            for start in batches:
+                batch = latents[start : start + size]
+                which = torch.arange(start, start + len(batch)) % len(references)
+                context = references[which.to(references.device)]
+                timesteps = flux2.set_timesteps(
+                    scheduler, drawing.num_inference_steps, drawn_tokens, latents.device
+                )
+                call.num_timesteps = len(timesteps)
+                for step, t in enumerate(timesteps):
+                    if call.interrupted:
+                        continue
+                    call.current_timestep = t
+                    with self.transformer.cache_context("cond"):
+                        velocity = flux2.predict_velocity(
+                            self.transformer, batch, context, prompt_embeds, ids, t / 1000
+                        )
+                    batch = scheduler.step(velocity, t, batch, return_dict=False)[0]
+                    known = {"latents": batch, "prompt_embeds": prompt_embeds}
+                    known = drawing.report_step(self, step, t, known)
+                    batch, prompt_embeds = known["latents"], known["prompt_embeds"]
+                    progress_bar.update()
+                done.append(batch)
+        call.current_timestep = None
+        return torch.cat(done)
+
+    def decode_sheets(self, latents: torch.Tensor, batch_size: int) -> Iterator[torch.Tensor]:
+        """Pulse sheets [B, 3, H, W] in [-1, 1] of clean tokens, batch by batch."""
+        width, height = self.layout.geometry.size
+        kind, half = latents.device.type, latents.dtype != torch.float32
+        for batch in latents.split(batch_size):
+            with torch.autocast(kind, latents.dtype if half else None, enabled=half):
+                images = flux2.decode_tokens(self.vae, batch, height, width)
+            yield images.float().cpu().clamp(-1, 1)
+
+    # ------------------------------------------------------------------------------ still pictures
+
+    def decode_sheet(
+        self,
+        image: PIL.Image.Image | np.ndarray,
+        spans: outputs.Spans | None = None,
+        window: float | None = None,
+        stride: float | None = None,
+        output_type: str = "np",
+    ) -> outputs.PulseOutput:
+        """Read pulse sheets that were drawn and saved before, here or by any FLUX.2 tool.
+
+        Args:
+            image: PIL image, or array [H, W, 3] of uint8 or of floats in [0, 1]: one sheet of the
+                size of the geometry, or several, one below the other.
+            spans: (start, end) in seconds of each sheet, as [`read_sheet`] gives them.
+            window: seconds each sheet covers, without spans; the first of the config's lengths.
+            stride: seconds from one sheet to the next, without spans; half a window.
+            output_type: "np" or "pt".
+
+        Returns:
+            [`PulseOutput`]; the crop of its windows is the sheet itself.
+
+        Raises:
+            ClipError: (a ValueError) if the picture has another size.
+        """
+        geometry = self.layout.geometry
+        if isinstance(image, PIL.Image.Image):
+            image = image.convert("RGB")
+        pixels = np.asarray(image)
+        if pixels.dtype == np.uint8:
+            pixels = pixels / np.float32(255)
+        width, height = geometry.size
+        if spans is None:
+            length = self.config.default_windows[0] if window is None else window
+            spans = outputs.space_evenly(max(1, len(pixels) // height), length, stride)
+        if pixels.shape != (height * len(spans), width, 3) or not spans:
+            raise video.ClipError(
+                f"the sheets of this adapter are {width} x {height} pixels in RGB, one below the "
+                f"other, got an array of shape {pixels.shape} for {len(spans)} of them"
+            )
+        windows = [windowing.ClipWindow.blank(start, end, geometry) for start, end in spans]
+        images = torch.from_numpy(pixels.reshape(-1, height, width, 3)).float().movedim(-1, 1)
+        look = search.read_sheets(windows, [images * 2 - 1], geometry, keep_sheets=True)
+        form = outputs.Form(self.config.min_confidence, output_type == "pt")
+        return outputs.assemble_output(look, form)
