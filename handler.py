@@ -17,11 +17,7 @@ ROOT = Path(__file__).resolve().parent
 import numpy as np
 from PIL import Image
 
-GRID = (8, 12)
-"""Rows and columns of a contact sheet, read row by row, where ``grid`` does not say."""
-
-SECONDS = 8.0
-"""What a contact sheet covers, where ``seconds`` does not say."""
+from pulse_plantain.contact_sheet import GRID, SECONDS, frames_from_contact_sheet
 
 OUTPUTS = ("overlay", "sheet", "json")
 
@@ -192,8 +188,6 @@ def received(inputs, folder, parameters, is_sheet):
     Raises:
         ValueError: if it is too large or nothing that can be read.
     """
-    from pulse_plantain.video import frames_from_contact_sheet
-
     if isinstance(inputs, str):
         inputs = _from_base64(inputs)
     if isinstance(inputs, bytes):

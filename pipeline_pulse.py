@@ -7,6 +7,7 @@ if __package__:  # loaded by diffusers, which copies the modules that are named 
     from .pulse_plantain.adapter import write_adapter
     from .pulse_plantain.bijection import decode
     from .pulse_plantain.calls import RunningCalls
+    from .pulse_plantain.contact_sheet import frames_from_contact_sheet
     from .pulse_plantain.drawing import Drawing
     from .pulse_plantain.flux2 import encode_images
     from .pulse_plantain.heart_rate import fft_rate
@@ -15,9 +16,10 @@ if __package__:  # loaded by diffusers, which copies the modules that are named 
     from .pulse_plantain.reading import read_fields
     from .pulse_plantain.search import find_pulse
     from .pulse_plantain.sheet import SheetGeometry
-    from .pulse_plantain.video import ClipError, frames_from_contact_sheet, read_frames
+    from .pulse_plantain.video import ClipError, read_frames
     from .pulse_plantain.windows import encode_windows
 else:
+    import pulse_plantain.contact_sheet as _contact_sheet
     import pulse_plantain.output as _output
     import pulse_plantain.pipeline as _pipeline
     import pulse_plantain.sheet as _sheet
@@ -29,7 +31,7 @@ else:
     PulsePipeline = _pipeline.PulsePipeline
     SheetGeometry = _sheet.SheetGeometry
     ClipError = _video.ClipError
-    frames_from_contact_sheet = _video.frames_from_contact_sheet
+    frames_from_contact_sheet = _contact_sheet.frames_from_contact_sheet
     read_frames = _video.read_frames
 
 __all__ = [

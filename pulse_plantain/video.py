@@ -289,30 +289,3 @@ def pictures_at(
             if abs(time - wanted) < abs(nearest[index][0] - wanted):
                 nearest[index] = (time, picture)
     return nearest
-
-
-def frames_from_contact_sheet(image: Image.Image, grid: tuple[int, int]) -> list[Image.Image]:
-    """Frames of a contact sheet, row by row, for ``pipe(frames, fps=len(frames) / seconds)``.
-
-    Args:
-        image: PIL image that holds rows x columns frames of one size without gaps.
-        grid: (rows, columns).
-
-    Returns:
-        list of PIL images.
-
-    Raises:
-        ValueError: if the grid does not divide the picture.
-    """
-    rows, columns = grid
-    if rows < 1 or columns < 1 or image.width % columns or image.height % rows:
-        raise ValueError(
-            f"a grid of {rows} x {columns} frames does not divide a picture of "
-            f"{image.width} x {image.height} pixels"
-        )
-    width, height = image.width // columns, image.height // rows
-    return [
-        image.crop((x * width, y * height, (x + 1) * width, (y + 1) * height))
-        for y in range(rows)
-        for x in range(columns)
-    ]

@@ -14,6 +14,8 @@ from conftest import ROOT
 from PIL import Image
 
 import handler
+from pulse_plantain.contact_sheet import GRID, frames_from_contact_sheet, make_contact_sheet
+from pulse_plantain.video import Clock
 from scripts import contact_sheet, measure
 
 DEMO = ROOT / "assets" / "demo.mp4"
@@ -26,7 +28,7 @@ def endpoint():
 
 @pytest.fixture(scope="module")
 def sheet():
-    return contact_sheet.contact_sheet(DEMO)
+    return make_contact_sheet(DEMO)
 
 
 def png(image):
@@ -140,9 +142,7 @@ def test_animations_are_clips(endpoint, sheet, kind):
 
 
 def handler_frames(sheet):
-    from pulse_plantain.video import frames_from_contact_sheet
-
-    return frames_from_contact_sheet(sheet, handler.GRID)
+    return frames_from_contact_sheet(sheet)
 
 
 def small_video(path, size=(64, 48), seconds=2, container="mp4"):
@@ -222,19 +222,7 @@ def test_a_sheet_keeps_fractions_of_a_grey_level(tmp_path):
     clip = np.broadcast_to((levels / 255)[:, None, None, None], (len(times), 96, 128, 3))
     np.testing.assert_allclose(clip[0, 0, 0], levels[0] / 255)
 
-    class Clip:
-        """An array clip with a clock of its own."""
-
-        def __iter__(self):
-            return iter(clip.astype(np.float32))
-
-    monkey = contact_sheet.read_frames, contact_sheet.encode_windows
-    contact_sheet.read_frames = lambda c: monkey[0](c, fps=30)
-    contact_sheet.encode_windows = lambda c, *a, **k: monkey[1](c, *a, fps=30, **k)
-    try:
-        image = contact_sheet.contact_sheet(Clip())
-    finally:
-        contact_sheet.read_frames, contact_sheet.encode_windows = monkey
+    image = make_contact_sheet(clip.astype(np.float32), clock=Clock(30))
     means = np.array([np.asarray(frame).mean() for frame in handler_frames(image)])
     middle = (np.arange(96) + 0.5) / 12
     wanted = 100 + 0.2 * np.sin(2 * np.pi * 1.1 * middle)
@@ -245,7 +233,7 @@ def test_a_sheet_keeps_fractions_of_a_grey_level(tmp_path):
 def test_contact_sheet_script(tmp_path, capsys):
     out = tmp_path / "sheet.png"
     assert contact_sheet.main([str(DEMO), str(out)]) == 0
-    assert Image.open(out).size[0] % handler.GRID[1] == 0
+    assert Image.open(out).size[0] % GRID[1] == 0
     assert contact_sheet.main([str(DEMO), str(tmp_path / "b.png"), "--start", "60"]) == 2
     assert "no 8 s from 60 s on" in capsys.readouterr().err
     assert not (tmp_path / "b.png").exists()

@@ -1,0 +1,85 @@
+"""Many frames in one picture: a contact sheet is made of a clip, and cut into frames again.
+
+Here live the grid and the length that both directions share; nothing is measured here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from . import sheet, video, windows
+
+GRID = (8, 12)
+"""Rows and columns of a contact sheet, read row by row, where nothing else is said."""
+
+SECONDS = 8.0
+"""What a contact sheet covers, in seconds, where nothing else is said."""
+
+TILE = 128
+"""The longer side of a frame on a sheet that is made here, in pixels."""
+
+
+def make_contact_sheet(
+    clip: Any, start: float = 0.0, clock: video.Clock = video.OWN_CLOCK
+) -> Image.Image:
+    """A picture of the frames of :data:`SECONDS` of a clip, on a grid of :data:`GRID`.
+
+    A frame is the mean over its share of the time and over the area of its pixels. Fractions of a
+    grey level survive the eight bits as a dither: noise of one level's width, the same for every
+    clip, is added before the levels are cut off.
+
+    Args:
+        clip, clock: see :func:`pulse_plantain.video.read_frames`.
+        start: seconds from the first picture; the first window at or after it is taken, and
+            windows begin a second apart.
+
+    Raises:
+        ClipError: if the clip cannot be read or has no whole :data:`SECONDS` from ``start`` on.
+    """
+    rows, columns = GRID
+    _, first = next(video.read_frames(clip, clock))
+    scale = TILE / max(first.shape[:2])
+    height, width = (max(1, round(side * scale)) for side in first.shape[:2])
+    strip = sheet.SheetGeometry(
+        width, rows * columns, height, size=(width * rows * columns, height)
+    )
+    layout = sheet.Layout(strip, (width, height))
+    for window in windows.encode_windows(clip, layout, clock=clock, window=SECONDS, stride=1.0):
+        if window.start >= start and window.end - window.start > SECONDS - 0.1:
+            break
+    else:
+        raise video.ClipError(f"{clip}: no {SECONDS:g} s from {start:g} s on")
+    frames = window.appearance * (1 + window.motion)
+    tiled = frames.reshape(rows, columns, height, width, 3).transpose(0, 2, 1, 3, 4)
+    levels = 255 * tiled.reshape(rows * height, columns * width, 3)
+    dither = np.random.default_rng(0).random(levels.shape, np.float32)
+    return Image.fromarray(np.floor(levels + dither).clip(0, 255).astype(np.uint8))
+
+
+def frames_from_contact_sheet(
+    image: Image.Image, grid: tuple[int, int] = GRID
+) -> list[Image.Image]:
+    """Frames of a contact sheet, row by row, for ``pipe(frames, fps=len(frames) / seconds)``.
+
+    Args:
+        image: rows x columns frames of one size without gaps.
+        grid: (rows, columns).
+
+    Raises:
+        ValueError: if the grid does not divide the picture.
+    """
+    rows, columns = grid
+    if rows < 1 or columns < 1 or image.width % columns or image.height % rows:
+        raise ValueError(
+            f"a grid of {rows} x {columns} frames does not divide a picture of "
+            f"{image.width} x {image.height} pixels"
+        )
+    width, height = image.width // columns, image.height // rows
+    return [
+        image.crop((x * width, y * height, (x + 1) * width, (y + 1) * height))
+        for y in range(rows)
+        for x in range(columns)
+    ]
