@@ -1,25 +1,49 @@
-"""Paths and fixtures of the tests: the repo root is importable, tiny random components exist."""
+"""Fixtures of the tests: tiny random components and pipelines over them."""
 
+import copy
 import os
-import sys
 from pathlib import Path
+
+import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach beyond the machine
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-
-import pytest
 
 
 @pytest.fixture(scope="session")
 def tiny_pipe():
     """A PulsePipeline of random components and the miniature's geometry; do not change it."""
     import tiny_components
+    from stand_ins import GEOMETRY
 
     from pulse_plantain.pipeline import PulsePipeline
-    from pulse_plantain.sheet import SheetGeometry
 
-    geometry = SheetGeometry(bands=4, samples=96, rows=8, size=(384, 64))
-    pipe = PulsePipeline(**tiny_components.components(), geometry=geometry, noise_scale=0.25)
+    pipe = PulsePipeline(**tiny_components.components(), geometry=GEOMETRY, noise_scale=0.25)
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+@pytest.fixture
+def pipe(tiny_pipe):
+    """A pipeline of its own over the shared components."""
+    from stand_ins import GEOMETRY
+
+    from pulse_plantain.pipeline import PulsePipeline
+
+    own = PulsePipeline(
+        **{**tiny_pipe.components, "scheduler": copy.deepcopy(tiny_pipe.scheduler)},
+        geometry=GEOMETRY,
+        noise_scale=0.25,
+    )
+    own.set_progress_bar_config(disable=True)
+    return own
+
+
+@pytest.fixture
+def parent(tiny_pipe):
+    """The parent pipeline over the shared components."""
+    from diffusers import Flux2KleinPipeline
+
+    own = Flux2KleinPipeline(**tiny_pipe.components)
+    own.set_progress_bar_config(disable=True)
+    return own

@@ -1,0 +1,61 @@
+"""Stand-ins of the tests: noise for a clip, and a painter for the model."""
+
+import numpy as np
+import torch
+
+from pulse_plantain.bijection import encode_phasor
+from pulse_plantain.sheet import SheetGeometry, field_to_sheet
+
+GEOMETRY = SheetGeometry(bands=4, samples=96, rows=8, size=(384, 64))
+FPS = 10
+
+
+def noise_clip(seconds=8, size=(48, 64)):
+    """[T, H, W, 3] uint8 noise."""
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 255, (int(seconds * FPS), *size, 3), dtype=np.uint8)
+
+
+class Painter:
+    """Stands in for the model: draws the pulse that a region of the picture has, as a sheet.
+
+    Args:
+        bpm: rate, or a function of the window's times [samples] that gives the phase [samples].
+        region: (left, top, right, bottom) in pixels of the only skin; None = everywhere.
+        amplitude: AC/DC of full skin.
+        noise: standard deviation of complex noise in every cell, drawn anew for each sheet.
+    """
+
+    def __init__(self, pipe, bpm, region=None, amplitude=0.004, noise=0.0):
+        self.bpm, self.region, self.amplitude, self.noise = bpm, region, amplitude, noise
+        self.looks, self.rng = [], np.random.default_rng(0)
+        encode_pictures = pipe.encode_pictures
+        pipe.encode_pictures = lambda windows, batch_size: (
+            self.looks.append(windows) or encode_pictures(windows, batch_size)
+        )
+        pipe.decode_sheets = self.decode_sheets
+
+    def field(self, window):
+        phase = 2 * np.pi * self.bpm / 60 * window.times
+        skin = self._skin(window)
+        field = self.amplitude * np.exp(1j * phase)[:, None, None] * skin
+        noise = self.rng.standard_normal((2, *field.shape))
+        return field + self.noise * (noise[0] + 1j * noise[1])
+
+    def _skin(self, window):
+        """Share of each cell [rows, bands] that is in the region."""
+        if self.region is None:
+            return np.ones((GEOMETRY.rows, GEOMETRY.bands))
+        shares = []
+        for low, high, cells in ((1, 3, GEOMETRY.rows), (0, 2, GEOMETRY.bands)):
+            edges = np.linspace(window.crop[low], window.crop[high], cells + 1)
+            inside = np.clip(edges, self.region[low], self.region[high])
+            shares.append(np.diff(inside) / np.diff(edges))
+        return np.outer(*shares)
+
+    def decode_sheets(self, latents, batch_size):
+        windows = self.looks[-1]
+        for member in range(len(latents)):
+            field = self.field(windows[member % len(windows)])
+            sheet = field_to_sheet(encode_phasor(field), GEOMETRY)
+            yield torch.from_numpy(sheet).float().movedim(-1, 0)[None] * 2 - 1

@@ -1,0 +1,137 @@
+"""The rooms of the package: what may import what, how long they are, and what stays outside."""
+
+import ast
+import re
+import tomllib
+
+import pytest
+from conftest import ROOT
+
+PACKAGE = ROOT / "pulse_plantain"
+
+ARROWS = {
+    "bijection": set(),
+    "sheet": {"bijection"},
+    "video": set(),
+    "windows": {"sheet", "video"},
+    "flux2": {"sheet"},
+    "heart_rate": set(),
+    "reading": {"bijection", "heart_rate", "sheet"},
+    "search": {"bijection", "reading", "sheet", "windows"},
+    "output": {"heart_rate", "reading", "search", "video"},
+    "drawing": set(),
+    "calls": set(),
+    "adapter": {"sheet"},
+    "pipeline": {
+        *("adapter", "calls", "drawing", "flux2", "output", "reading", "search", "sheet"),
+        *("video", "windows"),
+    },
+    "files": set(),
+    "contact_sheet": {"sheet", "video", "windows"},
+    "overlay": {"bijection", "video"},
+    "plots": {"bijection", "heart_rate", "output", "overlay"},
+    "loading": {"adapter", "pipeline"},
+    "cli": {"files", "loading", "output", "overlay", "pipeline", "plots", "video"},
+}
+"""Room -> the rooms that it may import; lab and the scripts may use all, nothing uses them."""
+
+
+def find_imports(path):
+    """Names of the package's rooms that a file imports anywhere in it, lab's as "lab"."""
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            base = f"pulse_plantain.{node.module}" if node.module else "pulse_plantain"
+            names = [base] if node.module else [f"{base}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module == "pulse_plantain":
+            names = [f"pulse_plantain.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module]
+        else:
+            continue
+        rooms |= {name.split(".")[1] for name in names if name.startswith("pulse_plantain.")}
+    return rooms
+
+
+def test_every_room_has_its_arrows_and_they_run_one_way():
+    rooms = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
+    assert rooms == set(ARROWS)
+    earlier = set()
+    for room, allowed in ARROWS.items():  # in an order in which every arrow points back
+        assert allowed <= earlier, room
+        earlier.add(room)
+
+
+@pytest.mark.parametrize("room", ARROWS)
+def test_a_room_imports_only_what_it_may(room):
+    assert find_imports(PACKAGE / f"{room}.py") <= ARROWS[room]
+
+
+def test_an_arrow_the_other_way_is_seen(tmp_path):
+    wrong = tmp_path / "sheet.py"
+    for line in (
+        "from . import pipeline",
+        "from .lab import metrics",
+        "import pulse_plantain.cli as c",
+        "from pulse_plantain import plots",
+        "def f():\n    from pulse_plantain.lab.metrics import macc",
+    ):
+        wrong.write_text(line + "\n")
+        assert not find_imports(wrong) <= ARROWS["sheet"], line
+
+
+def test_nothing_that_is_served_uses_the_lab_or_the_scripts():
+    served = [ROOT / name for name in ("app.py", "handler.py", "pipeline.py", "pipeline_pulse.py")]
+    for path in [*served, *PACKAGE.glob("*.py")]:
+        assert "lab" not in find_imports(path), path.name
+    everything = [*served, *PACKAGE.rglob("*.py"), *(ROOT / "scripts").glob("*.py")]
+    for path in everything:
+        assert not re.search(r"^\s*(from|import) scripts\b", path.read_text(), re.M), path.name
+        assert "sys.path" not in path.read_text(), path.name
+
+
+def test_no_file_is_longer_than_650_lines():
+    files = list(ROOT.glob("*.py"))
+    for folder in ("pulse_plantain", "scripts", "tests"):
+        files += (ROOT / folder).rglob("*.py")
+    assert len(files) > 60
+    assert {p.name: n for p in files if (n := len(p.read_text().splitlines())) > 650} == {}
+
+
+def test_the_doors_name_every_room_that_the_pipeline_needs():
+    needed, waiting = set(), ["pipeline"]
+    while waiting:
+        room = waiting.pop()
+        if room not in needed:
+            needed.add(room)
+            waiting += find_imports(PACKAGE / f"{room}.py")
+    for door in ("pipeline.py", "pipeline_pulse.py"):
+        named = re.findall(
+            r"^    from \.pulse_plantain\.(\w+) import", (ROOT / door).read_text(), re.M
+        )
+        assert needed <= set(named), door
+    for room in needed:  # diffusers would look for the sibling beside the door
+        assert not re.search(r"^\s*from \.\w", (PACKAGE / f"{room}.py").read_text(), re.M), room
+
+
+def read_requirements(name):
+    """{package: line} of a requirements file, those that it includes left out."""
+    lines = (ROOT / name).read_text().splitlines()
+    kept = [line.split("#")[0].strip() for line in lines if not line.startswith(("-", "#"))]
+    return sorted(line for line in kept if line)
+
+
+def test_requirements_files_say_what_the_package_says():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    assert read_requirements("requirements.txt") == sorted(project["dependencies"])
+    assert read_requirements("requirements-app.txt") == sorted(extras["app"])
+    assert read_requirements("requirements-dev.txt") == sorted(extras["train"] + extras["dev"])
+    imported = {
+        name.split(".")[0]
+        for path in PACKAGE.rglob("*.py")
+        for name in re.findall(r"^\s*(?:from|import) (\w+)", path.read_text(), re.M)
+    }
+    assert "imageio" not in imported and "imageio" not in (ROOT / "requirements.txt").read_text()

@@ -1,0 +1,184 @@
+"""Every kind of clip is read with its own clock, or refused in one line."""
+
+import av
+import numpy as np
+import pytest
+import torch
+from clips import LAYOUT, STAMPS, refuse, small_clip, write_video
+from PIL import Image
+
+from pulse_plantain.video import ClipError, Clock, pictures_at, read_frames
+from pulse_plantain.windows import encode_windows
+
+
+@pytest.mark.parametrize(
+    "name, codec, pix_fmt, tolerance",
+    [
+        ("clip.mp4", "libx264", "yuv420p", 6),
+        ("clip.mov", "libx264", "yuv420p", 6),
+        ("clip.avi", "ffv1", "bgr0", 0),
+        ("clip.mkv", "ffv1", "bgr0", 0),
+        ("clip.webm", "libvpx-vp9", "yuv420p", 4),
+    ],
+)
+def test_video_files(tmp_path, name, codec, pix_fmt, tolerance):
+    pictures = small_clip()
+    # An AVI's clock has no gap in front of its first picture.
+    stamps = STAMPS - STAMPS[0] if name.endswith("avi") else STAMPS
+    write_video(tmp_path / name, pictures, stamps, codec, pix_fmt)
+    times, read = zip(*read_frames(tmp_path / name), strict=True)
+    np.testing.assert_allclose(times, STAMPS - STAMPS[0], atol=0.0011)
+    error = np.abs(np.stack(read).astype(int) - pictures).mean((1, 2, 3)).max()
+    assert error <= tolerance
+    (window,) = encode_windows(tmp_path / name, LAYOUT)
+    (reference,) = encode_windows(pictures, LAYOUT, clock=Clock(timestamps=STAMPS))
+    assert np.abs(window.motion - reference.motion).mean() < 0.01
+
+
+@pytest.mark.parametrize("name", ["clip.gif", "clip.webp", "clip.png"])
+def test_animations_keep_their_durations(tmp_path, name):
+    pictures = [Image.fromarray(picture) for picture in small_clip()]
+    durations = [round(step * 1000) for step in np.append(np.diff(STAMPS), 0.1)]
+    pictures[0].save(
+        tmp_path / name, save_all=True, append_images=pictures[1:], duration=durations,
+        **({"lossless": True} if name.endswith("webp") else {}),
+    )  # fmt: skip
+    times, read = zip(*read_frames(tmp_path / name), strict=True)
+    np.testing.assert_allclose(times, STAMPS - STAMPS[0], atol=1e-6)
+    error = np.abs(np.stack(read).astype(int) - small_clip()).mean()
+    assert error < (3 if name.endswith("gif") else 1e-9)
+
+
+def test_folders_of_numbered_pictures(tmp_path):
+    pictures = small_clip(12)
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "pure").mkdir()
+    for index, picture in enumerate(pictures):
+        Image.fromarray(picture).save(tmp_path / "plain" / f"{index + 1}.png")
+        nanoseconds = 1392643993642815000 + index * 33_400_000
+        Image.fromarray(picture).save(tmp_path / "pure" / f"Image{nanoseconds}.png")
+    times, read = zip(*read_frames(tmp_path / "plain", Clock(4)), strict=True)
+    assert times == tuple(np.arange(12) / 4) and np.array_equal(np.stack(read), pictures)
+    times, read = zip(*read_frames(tmp_path / "pure"), strict=True)
+    np.testing.assert_allclose(times, np.arange(12) * 0.0334, atol=1e-6)
+    assert np.array_equal(np.stack(read), pictures)
+    with pytest.raises(ClipError, match="give fps or timestamps"):
+        list(read_frames(tmp_path / "plain"))
+
+
+def test_arrays_tensors_and_lists_are_the_same_clip():
+    pictures = small_clip()
+    (reference,) = encode_windows(pictures, LAYOUT, clock=Clock(10))
+    alpha = np.concatenate([pictures, 0 * pictures[..., :1]], -1)
+    for clip in [
+        pictures / np.float32(255),
+        pictures.astype(np.uint16) * 257,
+        torch.from_numpy(pictures).permute(0, 3, 1, 2),
+        torch.from_numpy(pictures).permute(0, 3, 1, 2).double() / 255,
+        [Image.fromarray(picture) for picture in pictures],
+        alpha,
+        iter(pictures),
+    ]:
+        (window,) = encode_windows(clip, LAYOUT, clock=Clock(10))
+        assert np.abs(window.motion - reference.motion).max() < 3e-6
+        assert np.abs(window.appearance - reference.appearance).max() < 1e-6
+    (grey,) = encode_windows(pictures[..., :1], LAYOUT, clock=Clock(10))
+    assert np.abs(grey.motion - reference.motion[..., :1]).max() < 1e-6
+
+
+def test_a_phone_video_is_turned_upright(tmp_path):
+    pictures = small_clip(4)
+    write_video(tmp_path / "a.mp4", pictures, [0, 0.1, 0.2, 0.3], "libx264", "yuv420p")
+    contents = bytearray((tmp_path / "a.mp4").read_bytes())
+    matrix = contents.index(b"tkhd") + 4 + 40
+    turned = [0, 0x10000, 0, -0x10000, 0, 0, 0, 0, 0x40000000]  # a quarter turn clockwise
+    contents[matrix : matrix + 36] = b"".join(n.to_bytes(4, "big", signed=True) for n in turned)
+    (tmp_path / "b.mp4").write_bytes(contents)
+    upright = next(read_frames(tmp_path / "b.mp4"))[1]
+    assert upright.shape == (64, 48, 3)
+    assert np.array_equal(upright, np.rot90(next(read_frames(tmp_path / "a.mp4"))[1], -1))
+
+
+def test_disordered_stamps():
+    pictures = small_clip(6)
+    times = [
+        time for time, _ in read_frames(pictures, Clock(timestamps=[7, 7.1, 7.1, 7.3, 7.2, 7.4]))
+    ]
+    np.testing.assert_allclose(times, [0, 0.1, 0.3, 0.4], atol=1e-9)
+    for stamps, message in [
+        ([7, 7.1, 7.2, 3.0, 3.1, 3.2], "jump from 7.20 to 3.00 s"),
+        ([0, 0.1, 0.2, 1e6, 2e6, 3e6], "jump from 0.20 to 1000000.00 s"),
+        ([0, 0.1, np.nan, 0.3, 0.4, 0.5], "picture 2 is nan"),
+        ([0, 0.1, 0.2], "3 time stamps are fewer"),
+        (np.arange(7) / 10, "more time stamps than its 6 pictures"),
+    ]:
+        with pytest.raises(ClipError, match=message):
+            list(read_frames(pictures, Clock(timestamps=stamps)))
+
+
+def test_pictures_at_are_the_nearest():
+    pictures = small_clip()
+    found = pictures_at(pictures, [-3, 1.04, 2.96, 99], Clock(10))
+    assert [time for time, _ in found] == [0, 1, 3, 5.9]
+    assert all(np.array_equal(found[i][1], pictures[k]) for i, k in enumerate((0, 10, 30, 59)))
+
+
+def test_files_that_are_no_clip(tmp_path):
+    refuse(tmp_path / "none.mp4", "no such file")
+    (tmp_path / "empty.mp4").touch()
+    refuse(tmp_path / "empty.mp4", "the file is empty")
+    for name in ("words.txt", "words.mp4"):
+        (tmp_path / name).write_text("not a video at all\n" * 100)
+        refuse(tmp_path / name, "not a video")
+    (tmp_path / "noise.avi").write_bytes(np.random.default_rng(0).bytes(5000))
+    refuse(tmp_path / "noise.avi", "not a video")
+    with av.open(str(tmp_path / "sound.wav"), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000)
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), layout="mono")
+        sound.sample_rate = 8000
+        container.mux(stream.encode(sound))
+    refuse(tmp_path / "sound.wav", "no pictures in the file")
+    (tmp_path / "folder").mkdir()
+    refuse(tmp_path / "folder", "holds no pictures", fps=30)
+    picture = Image.fromarray(small_clip(1)[0])
+    picture.save(tmp_path / "one.jpg")
+    picture.save(tmp_path / "one.png")
+    refuse(tmp_path / "one.jpg", "one picture")
+    refuse(tmp_path / "one.png", "one picture")
+
+
+@pytest.mark.parametrize(
+    "name, codec, message",
+    [
+        ("index_behind.mp4", "libx264", "not a video that can be read"),
+        ("index_in_front.mp4", "libx264", "breaks off|broken after"),
+        ("clip.avi", "mpeg4", "breaks off"),
+        ("clip.mkv", "libx264", "breaks off"),
+        ("clip.webm", "libvpx", "breaks off"),
+    ],
+)
+def test_cut_videos(tmp_path, name, codec, message):
+    rng = np.random.default_rng(5)
+    path = tmp_path / name
+    options = {"movflags": "faststart"} if "front" in name else {}
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream(codec, rate=24)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(240):
+            picture = rng.integers(0, 255, (48, 64, 3), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    assert len(list(encode_windows(path, LAYOUT))) == 2
+    contents = path.read_bytes()
+    for share in (0.55, 0.85):
+        path.write_bytes(contents[: int(share * len(contents))])
+        refuse(path, message)
+
+
+@pytest.mark.parametrize("name", ["clip.gif", "clip.webp", "clip.png"])
+def test_cut_animations(tmp_path, name):
+    pictures = [Image.fromarray(picture) for picture in small_clip()]
+    pictures[0].save(tmp_path / name, save_all=True, append_images=pictures[1:], duration=100)
+    contents = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(contents[: int(0.7 * len(contents))])
+    refuse(tmp_path / name, "breaks off|not a picture")
