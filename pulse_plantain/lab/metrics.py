@@ -62,15 +62,24 @@ def toolbox_peak_rate(filtered, sampling_rate):
 def toolbox_snr(filtered, sampling_rate, rate):
     """rPPG-Toolbox's SNR: power within 6 bpm of the rate and of its double over the rest of band.
 
-    The toolbox takes 20 log10 of this ratio of powers, so its figure is twice the true number of
-    dB; that is kept (heart_rate.snr is the true one).
+    Ten times the decimal logarithm of that ratio of powers: ``power2db`` in ``_calculate_SNR`` of
+    evaluation/post_process.py at d807b01. Before its pull request 288 the toolbox took twenty times
+    the logarithm (``mag2db``), so SNRs published with it until June 2024 have another scale.
+
+    Args:
+        filtered: [samples], of :func:`toolbox_filter`.
+        sampling_rate: Hz.
+        rate: bpm, the reference's by the toolbox's own estimator.
+
+    Returns:
+        dB, 0 where the band holds nothing but the pulse.
     """
     frequencies, power = _periodogram(filtered, sampling_rate)
     first = np.abs(frequencies - rate / 60) <= 0.1
     second = np.abs(frequencies - 2 * rate / 60) <= 0.1
     in_band = (frequencies >= TOOLBOX_BAND[0]) & (frequencies <= TOOLBOX_BAND[1])
     rest = power[in_band & ~first & ~second].sum()
-    return 20 * np.log10((power[first].sum() + power[second].sum()) / rest) if rest > 0 else 0.0
+    return 10 * np.log10((power[first].sum() + power[second].sum()) / rest) if rest > 0 else 0.0
 
 
 def macc(prediction, reference):
