@@ -1,10 +1,11 @@
-"""The newcomer's chain of README.md, small: render, prepare, train, evaluate, card."""
+"""The newcomer's chain of docs/training.md, small: render, prepare, train, evaluate, card."""
 
 import json
 
 import pytest
 
-from scripts import evaluate, model_card, prepare, synthesize, train_adapter
+from pulse_plantain.lab.card import tabulate_data_sets
+from scripts import evaluate, prepare, synthesize, train_adapter
 
 
 @pytest.fixture(scope="module")
@@ -43,5 +44,5 @@ def test_from_rendered_ubfc_to_a_table_of_held_out_subjects(place):
     assert {row["subject"] for row in result["rows"]} == tested
     assert len(result["rows"]) == 8 and not any(str(place) in str(v) for v in result.values())
 
-    table = model_card.data_sets([place / "ubfc2.json"])
+    table = tabulate_data_sets([place / "ubfc2.json"])
     assert "| UBFC-rPPG (2) | pulse | 1 |" in table and "| POS |" not in table.split("Source")[0]

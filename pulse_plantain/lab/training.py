@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 WINDOWS = (8.0, 5.0, 10.0)
-"""Lengths in s that an adapter is trained on; each shows other rates best (results/tried.md)."""
+"""Lengths in s that an adapter is trained on; each shows other rates best (docs/tried.md)."""
 
 
 def provenance(seed):

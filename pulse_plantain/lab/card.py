@@ -1,0 +1,507 @@
+"""The model card and the docs: every figure of theirs is written in from a file under results/.
+
+A block between ``<!-- NAME -->`` and ``<!-- /NAME -->`` belongs to this room, and so does the
+model-index of the card's front matter. All other text is written by hand.
+"""
+
+import json
+import re
+import statistics
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from pulse_plantain.lab.evaluation import table
+
+CARD = "README.md"
+
+MODEL_NAME = "pulse-plantain, tiny"
+"""What the model-index of the card calls the model that its figures belong to."""
+
+DATA_SETS = {
+    "ubfc1": "UBFC-rPPG (1)",
+    "ubfc2": "UBFC-rPPG (2)",
+    "pure": "PURE",
+    "cohface": "COHFACE",
+    "mmpd": "MMPD",
+}
+"""Public data sets: name of their file under results/ -> name in the tables."""
+
+METHODS = {
+    "pulse": "pulse-plantain (miniature)",
+    "green": "GREEN",
+    "ica": "ICA",
+    "chrom": "CHROM",
+    "pos": "POS",
+    "pbv": "PBV",
+    "lgi": "LGI",
+    "omit": "OMIT",
+    "deepphys": "DeepPhys",
+    "mttscan": "MTTS-CAN",
+}
+"""Methods of the evaluation -> name in the table of the card."""
+
+NETWORKS = ("deepphys", "mttscan")
+
+KLEIN_WINDOWS = 20_000 * 4 * 4
+"""Steps, batch and accumulation of the command in docs/klein.md that trains the 4B adapter."""
+
+KLEIN_LOGS = ("train-klein-random.jsonl", "train-klein-sheet.jsonl")
+"""Logs of the trainer's runs on the full-size architecture with random weights."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """The files that figures are read from.
+
+    Args:
+        root: folder of the repository.
+    """
+
+    root: Path
+
+    def load(self, name: str) -> dict[str, Any]:
+        """One JSON file of results/."""
+        return json.loads((self.root / "results" / name).read_text())
+
+    def load_log(self, name: str) -> list[dict[str, Any]]:
+        """The rows of one JSON-lines file of results/."""
+        lines = (self.root / "results" / name).read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+    def find_evaluated(self) -> list[Path]:
+        """The files of evaluate.py about public data sets that there are."""
+        paths = [self.root / "results" / f"{name}.json" for name in DATA_SETS]
+        return [path for path in paths if path.exists()]
+
+
+Block = Callable[[Results], str]
+"""Writes the text of one block."""
+
+
+def cite(name: str, result: Mapping[str, Any]) -> str:
+    """Where a figure comes from: the file, the commit that made it, and its command."""
+    return f"`results/{name}`, commit {result['commit']}: `python scripts/{result['command']}`"
+
+
+def format_table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table."""
+    head = list(head)
+    lines = [head, ["---"] * len(head), *map(list, rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def format_number(value: float | None) -> str:
+    """Two decimals, or a dash where there is no figure."""
+    return "–" if value is None else f"{value:.2f}"
+
+
+# ------------------------------------------------------------------------------------- the results
+
+
+def tabulate_methods(results: Results) -> str:
+    """The one table of the card: the miniature and other methods on the rendered test clips."""
+    name = "synthetic-test.json"
+    result = results.load(name)
+    rows = []
+    for method, figures in result["figures"].items():
+        forced, answered = figures["forced"], figures["answered"]
+        silent = f"{figures['null']['abstained']:.1%}" if "null" in figures else "–"
+        rows.append(
+            [
+                METHODS[method],
+                f"{forced['mae']:.2f} ± {forced['mae_se']:.2f}",
+                f"{forced['within']:.1%}",
+                f"{answered['coverage']:.1%}",
+                format_number(answered["mae"]),
+                silent,
+            ]
+        )
+    clips = result["figures"]["pulse"]["forced"]["n"]
+    head = ["method", "MAE (bpm)", "within 3 bpm", "answered", "MAE of answers (bpm)"]
+    head.append("silent where there is no pulse")
+    return (
+        f"{format_table(head, rows)}\n\n{clips} clips. "
+        f"Source: `results/{name}`, commit {result['commit']}."
+    )
+
+
+def tabulate_synthetic_test(results: Results) -> str:
+    """The full table of the rendered test clips."""
+    name = "synthetic-test.json"
+    result = results.load(name)
+    heads = [results.load_log(f"train-{network}.jsonl")[0] for network in NETWORKS]
+    trained = sorted({head["settings"]["recordings"] for head in heads})
+    return (
+        f"{table(result['figures'])}\n\n`scripts/train_network.py` trained DeepPhys and MTTS-CAN "
+        f"on {' and '.join(map(str, trained))} rendered clips of other subjects."
+        f"\n\nSource: {cite(name, result)}."
+    )
+
+
+def tabulate_data_sets(paths: Iterable[Path]) -> str:
+    """The table of the public data sets.
+
+    Args:
+        paths: files of evaluate.py, named after keys of :data:`DATA_SETS`; a data set without one
+            is said to be open.
+    """
+    head = ["data set", "method", "recordings", "subjects", "MAE", "RMSE", "r"]
+    head += ["toolbox MAE: FFT, peaks", "answered", "MAE of answers"]
+    found = {path.stem: json.loads(path.read_text()) for path in paths}
+    rows = []
+    for name, title in DATA_SETS.items():
+        if name not in found:
+            rows.append([title, "open: not evaluated yet"] + [""] * (len(head) - 2))
+            continue
+        for method, figures in found[name]["figures"].items():
+            measured = [row for row in found[name]["rows"] if row["method"] == method]
+            rows.append([title, method, *_list_data_set_figures(figures, measured)])
+    sources = "; ".join(cite(f"{name}.json", result) for name, result in found.items())
+    return format_table(head, rows) + (f"\n\nSource: {sources}." if sources else "")
+
+
+def _list_data_set_figures(figures: Mapping[str, Any], rows: list[dict]) -> list[str]:
+    """Cells of one method on one public data set."""
+    forced, answered = figures["forced"], figures["answered"]
+    toolbox = [figures.get("toolbox_mae"), figures.get("toolbox_peak_mae")]
+    return [
+        str(len(rows)),
+        str(len({row["subject"] for row in rows})),
+        f"{format_number(forced['mae'])} ± {format_number(forced['mae_se'])}",
+        format_number(forced["rmse"]),
+        format_number(forced["pearson"]),
+        ", ".join(map(format_number, toolbox)),
+        f"{answered['coverage']:.0%}",
+        format_number(answered["mae"]),
+    ]
+
+
+def tabulate_published(results: Results) -> str:
+    """What others found on the public data sets."""
+    known = results.load("published.json")
+    names = ("pure", "ubfc2", "cohface", "mmpd")
+    head = ["method", *(DATA_SETS[name] for name in names), "source"]
+    rows = [
+        [row["method"], *(format_number(row[name]) for name in names), row["source"]]
+        for row in known["mae_bpm"]
+    ]
+    notes = [
+        f"*{name}*: {its['cite']}; {its['protocol']}." for name, its in known["sources"].items()
+    ]
+    return f"{format_table(head, rows)}\n\nMAE in bpm. {' '.join(notes)}"
+
+
+def tabulate_real_footage(results: Results) -> str:
+    """Rates and confidences on real footage without a contact reference."""
+    names = ("wrist.json", "skin-patches.json")
+    head = ["footage", "videos", "answered", "highest confidence", "median confidence"]
+    rows = []
+    for name in names:
+        measured = [row for row in results.load(name)["rows"] if row["method"] == "pulse"]
+        confidences = sorted(row["confidence"] for row in measured)
+        answered = [f"{row['bpm']:.1f} bpm" for row in measured if row["answered"]]
+        rows.append(
+            [
+                Path(name).stem,
+                str(len(measured)),
+                ", ".join(answered) or "none",
+                f"{confidences[-1]:.2f}",
+                f"{confidences[len(measured) // 2]:.2f}",
+            ]
+        )
+    wrist = next(row for row in results.load(names[0])["rows"] if row["method"] == "pulse")
+    rates = ", ".join(f"{window['bpm']:.0f}" for window in wrist["windows"])
+    sources = ", ".join(f"`results/{name}`" for name in names)
+    return f"{format_table(head, rows)}\n\nThe wrist's windows: {rates} bpm.\n\nSource: {sources}."
+
+
+def describe_contact_sheets(results: Results) -> str:
+    """How far rates read from contact sheets lie from those of the clips."""
+    name = "contact-sheet.json"
+    result = results.load(name)
+    png, jpeg = result["figures"]["png"], result["figures"]["jpeg 90"]
+    return (
+        f"{png['clips']} rendered clips were measured, and {png['clips_answered']} of them get a "
+        f"rate from their first 8 s. As a contact sheet in PNG, {png['both_answered']} of these "
+        f"{png['clips_answered']} get a rate, too; {png['within_2_bpm_of_the_clip']:.0%} of the "
+        f"rates agree with those of the clips within 2 bpm, and the mean difference is "
+        f"{png['mae_bpm_to_the_clip']:.2f} bpm. As JPEG of quality 90, {jpeg['both_answered']} "
+        f"get one; {jpeg['within_2_bpm_of_the_clip']:.0%} agree within 2 bpm, and the mean "
+        f"difference is {jpeg['mae_bpm_to_the_clip']:.2f} bpm.\n\nSource: {cite(name, result)}."
+    )
+
+
+def describe_speed(results: Results) -> str:
+    """Times of the main job."""
+    name = "benchmark.json"
+    result = results.load(name)
+    clip = result["clip"]
+    width, height = clip["size"]
+    model = statistics.median(window["model"] for window in result["window_seconds"])
+    process = statistics.median(result["process_seconds"])
+    return (
+        f"On a clip of {clip['seconds']:.0f} s, {width} × {height} px, the command takes "
+        f"{process:.1f} s from process start to exit; the model's part of one window (VAE, "
+        f"transformer, VAE) takes {model:.2f} s. Measured on {result['machine']}, with "
+        f"{result['threads']} threads.\n\nSource: {cite(name, result)}."
+    )
+
+
+# ------------------------------------------------------------------------------------ the miniature
+
+
+def describe_blind_rates(results: Results) -> str:
+    """The rates at which the miniature's latents are blind, by the length of the window."""
+    file = "tiny/adapter/adapter_config.json"
+    config = json.loads((results.root / file).read_text())
+    pulse = config["auto_mapping"]["pulse_config"]
+    band = pulse["geometry"]["size"][0] / pulse["geometry"]["bands"]
+    lengths = sorted(pulse["default_windows"])
+    seconds, rates = (
+        " and ".join([", ".join(words[:-1]), words[-1]])
+        for words in ([f"{n:g}" for n in lengths], [f"{60 * band / 8 / n:g}" for n in lengths])
+    )
+    return (
+        f"The miniature gives every sample {band / pulse['geometry']['samples']:g} pixels and "
+        f"reads every clip at {seconds} s, so it is blind at {rates} bpm in turn. What one length "
+        f"cannot show, another can.\n\nSource: `{file}`."
+    )
+
+
+def list_runs(log: Iterable[Mapping[str, Any]]) -> list[int]:
+    """Clips that each run in a trainer's log saw; a run that was resumed counts once."""
+    reports = [row for row in log if "clips" in row]
+    first = reports[0]["step"]
+    ends = [row for row, after in pairwise(reports) if after["step"] == first] + reports[-1:]
+    return [row["clips"] for row in ends]
+
+
+def describe_training(results: Results) -> str:
+    """What the miniature is and how its training ended."""
+    rows = results.load_log("train-adapter.jsonl")
+    last = [row["validation"] for row in rows if "validation" in row][-1]
+    runs = list_runs(rows)
+    base = results.load_log("train-base.jsonl")
+    psnr = [row["psnr_db"] for row in base if "psnr_db" in row][-1]
+    return (
+        f"The adapter saw {sum(runs):,} clips, repetitions counted, in {len(runs)} runs. On "
+        f"{last['clips']} simulated webcam clips of validation subjects, each looked at once with "
+        f"nothing withheld, it ends at a MAE of {last['mae_bpm']:.2f} bpm with a median of "
+        f"{last['median_bpm']:.2f} bpm and {last['within_3_bpm']:.1%} within 3 bpm; its confidence "
+        f"tells clips with a pulse from clips without one with an AUC of "
+        f"{last['auc_pulse_against_none']:.3f}. The base draws picture tasks that it has not seen "
+        f"in one step at a PSNR of {psnr['one step']:.1f} dB, where its VAE alone reaches "
+        f"{psnr['vae']:.1f} dB and the unchanged input {psnr['the source itself']:.1f} dB."
+        "\n\nSource: `results/train-adapter.jsonl`, `results/train-base.jsonl`."
+    )
+
+
+def tabulate_ablation(results: Results) -> str:
+    """Ways to train the miniature's adapter, side by side."""
+    name = "ablation.json"
+    result = results.load(name)
+    runs = list(result["runs"].values())
+    steps = sorted(runs[0]["validation"], key=int)
+    head = ["trained for", *(f"{n} step{'s' * (n != '1')}" for n in steps)]
+    rows = [
+        [run["what"]]
+        + [
+            f"{its['mae_bpm']:.1f}, {its['within_3_bpm']:.0%}"
+            for its in (run["validation"][n] for n in steps)
+        ]
+        for run in runs
+    ]
+    settings = result["settings"]
+    clips = runs[0]["validation"][steps[0]]["clips"]
+    return (
+        f"{format_table(head, rows)}\n\nMAE in bpm and share within 3 bpm of every best guess on "
+        f"{clips} simulated webcam clips of validation subjects. Each clip gets one look at each "
+        f"length, and the surest is kept. Each row had "
+        f"{settings['steps'] * settings['batch']:,} training clips and one seed.\n\n"
+        f"Source: {cite(name, result)}."
+    )
+
+
+# ----------------------------------------------------------------------------------- the 4B adapter
+
+
+def describe_klein(results: Results) -> str:
+    """What the 4B adapter is and what its training keeps in memory, by count."""
+    name = "klein-sizes.json"
+    result = results.load(name)
+    config = json.loads((results.root / "adapter_config.json").read_text())
+    sheet = config["auto_mapping"]["pulse_config"]["geometry"]
+    width, height = sheet["size"]
+    pixels = width // (sheet["bands"] * sheet["samples"])
+    return (
+        f"The rank is {config['r']} and alpha {config['lora_alpha']}, on every Linear inside the "
+        f"double and single blocks: {result['adapted_linears']} of them, with "
+        f"{result['adapter_parameters']:,} parameters over a transformer of "
+        f"{result['transformer_parameters']:,}. A sheet of {width} × {height} px "
+        f"({result['sheet_tokens']:,} tokens) holds {sheet['bands']} bands of "
+        f"{sheet['samples']} samples, {pixels} px each, in {sheet['rows']} rows; the appearance "
+        f"image takes {result['appearance_tokens']:,} tokens. By count, memory holds "
+        f"{result['transformer_bf16_gb']:.1f} GB of frozen base in bf16, "
+        f"{result['vae_fp32_gb']:.1f} GB of VAE and {result['adapter_fp32_gb']:.1f} GB of adapter "
+        f"with its moments and average in fp32; activations come on top.\n\n"
+        f"Source: `adapter_config.json`; {cite(name, result)}."
+    )
+
+
+def describe_klein_measured(results: Results) -> str:
+    """What the 4B architecture takes with random weights, and the losses of training on it."""
+    name = "benchmark-klein-cpu.json"
+    result = results.load(name)
+    logs = {log: results.load_log(log) for log in KLEIN_LOGS}
+    sources = [cite(name, result), *(cite(log, rows[0]) for log, rows in logs.items())]
+    return (
+        f"{_describe_klein_costs(result)}\n\n"
+        "The trainer ran on rendered clips as `scripts/prepare.py` stores them, one window a step. "
+        "A loss is the mean since the report before it:\n\n"
+        f"{_tabulate_klein_runs(logs.values())}\n\nSource: {'; '.join(sources)}."
+    )
+
+
+def _describe_klein_costs(result: Mapping[str, Any]) -> str:
+    """Time, operations and memory of a window and of a training step."""
+    window, step = result["windows"]["1"], result["training"][0]
+    total = KLEIN_WINDOWS * step["flops_a_step"] / step["batch"]
+    return (
+        f"On a CPU ({result['machine']}, {result['threads']} threads) one window takes "
+        f"{window['encode']:.0f} s to encode, {window['transformer_1_step']:.0f} s a step in the "
+        f"transformer ({window['transformer_flops_a_step'] / 1e12:.1f} TFLOP, "
+        f"{window['share_of_matrix_rate_4_steps']:.0%} of the rate measured for one large matrix "
+        f"product) and {window['decode']:.0f} s to decode; the process holds at most "
+        f"{window['peak_gib']:.1f} GiB. A training step of one window takes "
+        f"{step['batch'] / step['samples_per_s']:.0f} s and {step['flops_a_step'] / 1e12:.0f} "
+        f"TFLOP ({step['share_of_matrix_rate']:.0%} of that rate) with gradient checkpointing, "
+        f"and at most {step['peak_gib']:.1f} GiB. By that count the {KLEIN_WINDOWS:,} windows of "
+        f"the command above are {total / 1e18:.1f} EFLOP: {total / 1e14 / 3600:.0f} h on a GPU "
+        f"that sustains 100 TFLOP/s, {total / 4e14 / 3600:.0f} h at 400. Larger batches take "
+        "less, because they decode a smaller share."
+    )
+
+
+def _tabulate_klein_runs(logs: Iterable[list[dict[str, Any]]]) -> str:
+    """Losses and memory of the trainer's runs on the full-size architecture."""
+    head = ["sheet", "steps done", "reports", "loss: first, last", "largest rise"]
+    head.append("most memory: first, last")
+    rows = []
+    for start, *log in logs:
+        reports = [row for row in log if "loss" in row]
+        losses = [row["loss"] for row in reports]
+        rise = max(later - earlier for earlier, later in pairwise(losses))
+        width, height = start["settings"]["sheet"][3:]
+        rows.append(
+            [
+                f"{width} × {height} px",
+                f"{reports[-1]['step']} of {start['settings']['steps']}",
+                str(len(reports)),
+                f"{losses[0]:.3f}, {losses[-1]:.3f}",
+                f"{rise:.3f}" if rise > 0 else "none",
+                f"{reports[0]['peak_gib']:.2f}, {reports[-1]['peak_gib']:.2f} GiB",
+            ]
+        )
+    return format_table(head, rows)
+
+
+# ---------------------------------------------------------------------------------------- the pages
+
+PAGES: dict[str, dict[str, Block]] = {
+    CARD: {"results": tabulate_methods},
+    "docs/results.md": {
+        "synthetic-test": tabulate_synthetic_test,
+        "data-sets": lambda results: tabulate_data_sets(results.find_evaluated()),
+        "published": tabulate_published,
+        "real-footage": tabulate_real_footage,
+        "blind-rates": describe_blind_rates,
+        "speed": describe_speed,
+    },
+    "docs/training.md": {"training": describe_training, "ablation": tabulate_ablation},
+    "docs/klein.md": {"klein": describe_klein, "klein-measured": describe_klein_measured},
+    "docs/endpoints.md": {"contact-sheet": describe_contact_sheets},
+}
+"""The blocks of every page, by the page's path in the repository."""
+
+
+def list_metrics(results: Results) -> list[EvalResult]:
+    """The pipeline's figures, from every file under results/ that has them."""
+    task = {"task_type": "image-to-image", "task_name": "Remote photoplethysmography"}
+    metrics = []
+    for name, title in ({"synthetic-test": "Rendered test clips"} | DATA_SETS).items():
+        if not (results.root / "results" / f"{name}.json").exists():
+            continue
+        figures = results.load(f"{name}.json")["figures"].get("pulse")
+        if figures is None:
+            continue
+        data = {"dataset_type": name, "dataset_name": title}
+        values = {
+            ("mae", "MAE of every clip's best guess (bpm)"): figures["forced"]["mae"],
+            ("within_3_bpm", "Within 3 bpm"): figures["forced"]["within"],
+            ("coverage", "Answered"): figures["answered"]["coverage"],
+            ("mae_answered", "MAE of answers (bpm)"): figures["answered"]["mae"],
+        }
+        for (kind, label), value in values.items():
+            if value is None:  # nothing was answered
+                continue
+            metric = {"metric_type": kind, "metric_name": label, "metric_value": round(value, 4)}
+            metrics.append(EvalResult(**task, **data, **metric))
+    return metrics
+
+
+def fill_blocks(name: str, text: str, blocks: Mapping[str, Block], results: Results) -> str:
+    """A page with every block written anew.
+
+    Args:
+        name: of the page, for the error.
+        text: of the page.
+        blocks: name of each block -> function that writes it.
+        results: what the figures are read from.
+
+    Raises:
+        ValueError: if the page lacks a block.
+    """
+    for block, write in blocks.items():
+        pattern = rf"<!-- {block} -->\n.*?<!-- /{block} -->"
+        if not re.search(pattern, text, re.S):
+            raise ValueError(f"{name} has no block <!-- {block} -->")
+        before, after = re.split(pattern, text, maxsplit=1, flags=re.S)
+        text = f"{before}<!-- {block} -->\n{write(results)}\n<!-- /{block} -->{after}"
+    return text
+
+
+def fill_front_matter(card: str, results: Results) -> str:
+    """The card with the model-index of its front matter written anew."""
+    parsed = ModelCard(card)
+    data = parsed.data
+    assert isinstance(data, ModelCardData)
+    data.model_name, data.eval_results = MODEL_NAME, list_metrics(results)
+    return f"---\n{data.to_yaml()}\n---\n{parsed.text}"
+
+
+def list_stale_pages(root: Path) -> dict[Path, str]:
+    """The pages that differ from what results/ says, as they should read.
+
+    Args:
+        root: folder of the repository.
+
+    Returns:
+        path of each page -> its text; empty where every page is up to date.
+
+    Raises:
+        ValueError: if a page lacks a block.
+    """
+    results, changed = Results(root), {}
+    for name, blocks in PAGES.items():
+        text = (root / name).read_text(encoding="utf-8")
+        new = fill_blocks(name, text, blocks, results)
+        if name == CARD:
+            new = fill_front_matter(new, results)
+        if new != text:
+            changed[root / name] = new
+    return changed
