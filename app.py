@@ -8,18 +8,26 @@ import csv
 import json
 import shutil
 import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import gradio as gr
+import numpy as np
+
+from handler import refuse_long
+from pulse_plantain.loading import DEMO, load_served
+from pulse_plantain.output import PulseOutput
+from pulse_plantain.overlay import write_overlay_video
+from pulse_plantain.pipeline import PulsePipeline
+from pulse_plantain.plots import list_beat_moments, plot_result
+from pulse_plantain.video import pictures_at
+
 ROOT = Path(__file__).resolve().parent
 
-import gradio as gr
-
-from handler import refuse_long, served_pipeline
-
-DEMO = ROOT / "assets" / "demo.mp4"
-
 KEPT_SECONDS = 600
+"""How long Gradio keeps its copies of what was made."""
 
 INTRODUCTION = """# pulse-plantain
 A heart rate from 5 to 10 s of video of a face, read from a picture that an image generator draws.
@@ -44,77 +52,109 @@ COUNTDOWN = """
   }, 200);
 }
 """
+"""Counts down while the webcam records, and stops the recording after 10 s."""
+
+PROGRESS = gr.Progress()
+"""Marks the argument by which Gradio lets a function report how far it is."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """Files that are made of a measurement.
+
+    Args:
+        film: the clip with the pulse's colours over it.
+        plots: the page of figures.
+        sheet: the pulse sheets.
+        trace: the blood volume pulse as a table.
+        figures: all numbers.
+    """
+
+    film: Path
+    plots: Path
+    sheet: Path
+    trace: Path
+    figures: Path
+
+    @classmethod
+    def name_in(cls, folder: Path) -> "Results":
+        """The files' names in a folder."""
+        names = ("overlay.mp4", "plots.png", "sheet.png", "pulse.csv", "pulse.json")
+        return cls(*(folder / name for name in names))
 
 
 @cache
-def pipeline():
-    return served_pipeline(ROOT)
+def get_pipeline() -> PulsePipeline:
+    """The pipeline that is served, loaded when it is first needed."""
+    return load_served(ROOT)
 
 
-def sentence(pulse):
+def describe(pulse: PulseOutput) -> str:
     """What is said of a measurement, as Markdown."""
-    if pulse.bpm != pulse.bpm:
-        why = pulse.reason.removeprefix("no pulse found: ")
+    if not pulse.found:
+        why = pulse.short_reason
         return f"## No pulse found\n{why[0].upper()}{why[1:]}. Try even light and a still face."
     spread = f" ± {pulse.bpm_uncertainty:.1f}" if pulse.bpm_uncertainty > 0 else ""
     return f"## {pulse.bpm:.1f}{spread} beats per minute\nConfidence {pulse.confidence:.2f} of 1."
 
 
-def measured(clip, progress=gr.Progress()):  # noqa: B008
-    """All that the page shows of a clip (its path); the clip itself is deleted.
+def write_results(pulse: PulseOutput, clip: Path, results: Results) -> None:
+    """Write the film, the page, the sheets, the table and the numbers of a measurement."""
+    write_overlay_video(results.film, clip, pulse.windows, np.asarray(pulse.field))
+    pictures = pictures_at(clip, list_beat_moments(pulse))
+    plot_result(pulse, pictures).savefig(results.plots, format="png")
+    pulse.save_sheet(results.sheet)
+    results.figures.write_text(json.dumps(pulse.to_dict(), allow_nan=False) + "\n")
+    with results.trace.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["time_s", "bvp"])
+        rows.writerows(zip(pulse.times, pulse.bvp, strict=True))
+
+
+def measure(clip: str | None, progress: gr.Progress = PROGRESS) -> Iterator[tuple]:
+    """Measure a clip, and delete it.
 
     Gradio copies what is yielded into its own cache, which it clears, before it asks for more;
     then what was made is deleted here.
 
+    Args:
+        clip: path of a video.
+        progress: told how far it is.
+
     Yields:
-        once (sentence, overlay video, page of plots, pulse sheets, files to download, None in
-        place of the clip).
+        once, all that the page shows: (words, overlay video, page of plots, pulse sheets, list of
+        files to download, None in place of the clip).
 
     Raises:
         gr.Error: with one line, if nothing can be measured.
     """
-    from pulse_plantain.lab.plots import beat_moments, result_figure
-
-    from pulse_plantain.overlay import write_overlay_video
-    from pulse_plantain.video import pictures_at
-    from scripts.measure import clip_json, save_sheet
-
     if not clip:
         raise gr.Error("Upload or record a clip first.", print_exception=False)
-    clip = Path(clip)
-    folder = Path(tempfile.mkdtemp())
+    source, folder = Path(clip), Path(tempfile.mkdtemp())
     try:
         progress(0.05, "Reading the clip")
-        refuse_long(clip, {})
+        refuse_long(source)
         progress(0.2, "Loading the model")
-        pipe = pipeline()
+        pipe = get_pipeline()
         progress(0.4, "Drawing the pulse")
-        pulse = pipe(str(clip), output_sheet=True)
+        pulse = pipe(clip, output_sheet=True)
+        assert isinstance(pulse, PulseOutput)
         progress(0.8, "Colouring the face")
-        names = ("overlay.mp4", "plots.png", "sheet.png", "pulse.csv", "pulse.json")
-        film, page, sheet, table, figures = (folder / name for name in names)
-        write_overlay_video(film, clip, pulse.windows, pulse.field)
-        pictures = pictures_at(clip, beat_moments(pulse))
-        result_figure(pulse, pictures).savefig(page, format="png")
-        save_sheet(sheet, pulse)
-        figures.write_text(json.dumps(clip_json(pulse), allow_nan=False) + "\n")
-        with table.open("w", newline="") as file:
-            rows = csv.writer(file)
-            rows.writerow(["time_s", "bvp"])
-            rows.writerows(zip(pulse.times, pulse.bvp, strict=True))
-        downloads = [str(path) for path in (table, page, figures)]
-        yield sentence(pulse), str(film), str(page), str(sheet), downloads, None
+        made = Results.name_in(folder)
+        write_results(pulse, source, made)
+        downloads = [str(path) for path in (made.trace, made.plots, made.figures)]
+        yield describe(pulse), str(made.film), str(made.plots), str(made.sheet), downloads, None
     except (ValueError, OSError) as error:
-        words = str(error).replace(str(clip), "the clip").strip().splitlines()[0]
+        words = str(error).replace(clip, "the clip").strip().splitlines()[0]
         raise gr.Error(words[0].upper() + words[1:] + ".", print_exception=False) from None
     finally:
         shutil.rmtree(folder)
-        if clip.resolve() != DEMO:
-            clip.unlink(missing_ok=True)
+        if source.resolve() != DEMO:
+            source.unlink(missing_ok=True)
 
 
-def page():
-    """The Blocks of the page."""
+def build_page() -> gr.Blocks:
+    """The page with its inputs, its outputs and what its buttons do."""
     with gr.Blocks(title="pulse-plantain", delete_cache=(60, KEPT_SECONDS)) as blocks:
         gr.Markdown(INTRODUCTION)
         with gr.Row():
@@ -132,18 +172,18 @@ def page():
             with gr.Column(scale=2, min_width=300):
                 said = gr.Markdown(elem_id="said")
                 film = gr.Video(label="The pulse's colours over the face", autoplay=True, loop=True)
-        drawn = gr.Image(show_label=False, type="filepath", format="png")
+        plots = gr.Image(show_label=False, type="filepath", format="png")
         with gr.Accordion("The picture the generator drew", open=False):
             sheet = gr.Image(label="Pulse sheets", type="filepath", format="png")
         files = gr.File(label="Download: CSV, PNG, JSON", file_count="multiple", elem_id="files")
-        shown = [said, film, drawn, sheet, files, clip]
-        go.click(measured, clip, shown, api_name="measure")
-        example.click(lambda: str(DEMO), None, clip, api_name=False).then(
-            measured, clip, shown, api_name=False
+        outputs = [said, film, plots, sheet, files, clip]
+        go.click(measure, clip, outputs, api_name="measure")
+        example.click(lambda: str(DEMO), None, clip, api_visibility="private").then(
+            measure, clip, outputs, api_visibility="private"
         )
         blocks.load(None, js=COUNTDOWN)
     return blocks
 
 
 if __name__ == "__main__":
-    page().queue(max_size=16).launch(allowed_paths=[str(DEMO)])
+    build_page().queue(max_size=16).launch(allowed_paths=[str(DEMO)])

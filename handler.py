@@ -6,30 +6,100 @@ Nothing is fetched and no path is opened on a caller's behalf: what is sent is a
 import base64
 import binascii
 import io
-import json
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
-ROOT = Path(__file__).resolve().parent
-
-import numpy as np
+import av
+import torch
 from PIL import Image
 
 from pulse_plantain.contact_sheet import GRID, SECONDS, frames_from_contact_sheet
+from pulse_plantain.loading import load_served
+from pulse_plantain.output import PulseOutput
+from pulse_plantain.plots import list_beat_moments, plot_result
+from pulse_plantain.video import OWN_CLOCK, Clock, pictures_at, read_frames
+
+ROOT = Path(__file__).resolve().parent
 
 OUTPUTS = ("overlay", "sheet", "json")
+"""Forms of an answer: the page of figures, the pulse sheets, or plain numbers."""
 
 MOST_BYTES = 32 * 2**20
-MOST_PIXELS = 2**23  # of a frame: 4096 x 2048
-MOST_SHEET_PIXELS = 2**26  # of a contact sheet
+"""Largest picture or clip, in bytes before base64."""
+
+MOST_PIXELS = 2**23
+"""Largest frame of a clip: 4096 x 2048 pixels."""
+
+MOST_SHEET_PIXELS = 2**26
+"""Largest contact sheet, in pixels."""
+
 MOST_SECONDS = 60.0
+"""Longest clip."""
+
 MOST_STEPS, MOST_ENSEMBLE = 50, 16
 
 VIDEOS = ((4, b"ftyp", ".mp4"), (0, b"\x1a\x45\xdf\xa3", ".mkv"), (0, b"RIFF", ".avi"))
-"""Offset, magic bytes and suffix of the containers taken; playlists, which name other files, have
-none of these."""
+"""Offset, magic bytes and suffix of the containers that are taken. A playlist, which can name other
+files, has none of these bytes."""
+
+PICTURES = ("PNG", "JPEG", "WEBP", "GIF")
+"""Formats of pictures and animations that are taken."""
+
+Allows = Callable[[Any], bool]
+"""Says whether a parameter may have a value."""
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What a caller may choose.
+
+    Args:
+        grid: rows and columns of a contact sheet.
+        seconds: what a contact sheet covers.
+        fps: pictures a second of a clip, in place of its own time stamps.
+        window: seconds that are read at once; the adapter's own lengths where None.
+        steps: steps of the flow; the adapter's own number where None.
+        ensemble: number of drawings to average.
+        seed: seed of the noise; a single drawing without a seed has no noise.
+        crop: (left, top, right, bottom) in pixels; where None, the pulse is searched for.
+        output: one of :data:`OUTPUTS`.
+    """
+
+    grid: tuple[int, int] = GRID
+    seconds: float = SECONDS
+    fps: float | None = None
+    window: float | None = None
+    steps: int | None = None
+    ensemble: int = 1
+    seed: int | None = None
+    crop: tuple[float, float, float, float] | None = None
+    output: str = OUTPUTS[0]
+
+    def make_generator(self) -> torch.Generator | None:
+        """The source of the noise, None for the one drawing that has none."""
+        if self.seed is None and self.ensemble == 1:
+            return None
+        return torch.Generator().manual_seed(self.seed or 0)
+
+
+@dataclass(frozen=True)
+class Received:
+    """What a caller sent, as the pipeline takes it.
+
+    Args:
+        kind: what it was taken for; also the title of the page that is sent back.
+        clip: file of a clip, frames of a contact sheet, or the picture of a pulse sheet.
+        clock: when the pictures of a clip or a contact sheet were taken.
+    """
+
+    kind: Literal["clip", "contact sheet", "pulse sheet"]
+    clip: Path | list[Image.Image] | Image.Image
+    clock: Clock = OWN_CLOCK
 
 
 class EndpointHandler:
@@ -39,10 +109,10 @@ class EndpointHandler:
         path: the repository's folder, as the toolkit gives it.
     """
 
-    def __init__(self, path=""):
-        self.pipe = served_pipeline(Path(path) if path else ROOT)
+    def __init__(self, path: str = ""):
+        self.pipe = load_served(Path(path) if path else ROOT)
 
-    def __call__(self, data):
+    def __call__(self, data: Any) -> Image.Image | dict[str, Any]:
         """Measure what was sent.
 
         Args:
@@ -69,146 +139,150 @@ class EndpointHandler:
         except Exception:  # what broke inside is no caller's business
             raise ValueError("the input could not be measured") from None
 
-    def _answer(self, data):
+    def _answer(self, data: Any) -> Image.Image | dict[str, Any]:
+        """What is sent back; errors still tell all that they know."""
         if not isinstance(data, dict) or data.get("inputs") is None:
             raise ValueError('send {"inputs": picture or base64 of a clip, "parameters": {...}}')
-        parameters = checked(data.get("parameters") or {})
-        output = parameters.pop("output")
+        parameters = check_parameters(data.get("parameters") or {})
         with tempfile.TemporaryDirectory() as folder:
-            kind, clip, clock = received(data["inputs"], Path(folder), parameters, self._is_sheet)
-            if kind == "pulse sheet":
-                pulse = self.pipe.decode_sheet(clip, window=parameters["window"])
-                clip = None
-            else:
-                pulse = self._measure(clip, clock, parameters)
-            return answered(pulse, output, kind, clip, clock.get("fps"))
+            received = receive(
+                data["inputs"], parameters, Path(folder), self.pipe.layout.geometry.size
+            )
+            pulse = self._measure(received, parameters)
+            if parameters.output == "json":
+                return pulse.to_dict()
+            if parameters.output == "sheet":
+                return pulse.sheet_image()
+            return draw_page(pulse, received)
 
-    def _is_sheet(self, image):
-        return image.size == tuple(self.pipe.geometry.size)
-
-    def _measure(self, clip, clock, parameters):
-        import torch
-
-        ensemble, seed = parameters["ensemble"], parameters["seed"]
-        noise = seed is not None or ensemble > 1
-        return self.pipe(
-            clip,
-            **clock,
-            window=parameters["window"],
-            num_inference_steps=parameters["steps"],
-            ensemble_size=ensemble,
-            generator=torch.Generator().manual_seed(seed or 0) if noise else None,
-            crop=parameters["crop"],
+    def _measure(self, received: Received, parameters: Parameters) -> PulseOutput:
+        """Draw the pulse of a clip or a contact sheet, or read a pulse sheet as it is."""
+        if isinstance(received.clip, Image.Image):
+            return self.pipe.decode_sheet(received.clip, window=parameters.window)
+        pulse = self.pipe(
+            received.clip,
+            fps=received.clock.fps,
+            window=parameters.window,
+            num_inference_steps=parameters.steps,
+            ensemble_size=parameters.ensemble,
+            generator=parameters.make_generator(),
+            crop=parameters.crop,
             output_sheet=True,
         )
+        assert isinstance(pulse, PulseOutput)
+        return pulse
 
 
-def served_pipeline(root):
-    """The pipeline of this repository's folder: the 4B one where it can run, else the miniature."""
-    import torch
-
-    from pulse_plantain.pipeline import GPU_DTYPES, PulsePipeline
-
-    if torch.cuda.is_available() and (root / "adapter_model.safetensors").is_file():
-        config = json.loads((root / "adapter_config.json").read_text())
-        base, adapter = config["base_model_name_or_path"], root
-        pipe = PulsePipeline.from_pretrained(base, dtype=GPU_DTYPES).to("cuda")
-    else:
-        adapter = root / "tiny" / "adapter"
-        pipe = PulsePipeline.from_pretrained(root / "tiny")
-    pipe.load_lora_weights(adapter, weight_name="adapter_model.safetensors")
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
-
-
-def refuse_long(clip, clock):
-    """Reads a clip once, up to the limit.
+def refuse_long(clip: Path, clock: Clock = OWN_CLOCK) -> None:
+    """Read a clip once, up to the limit.
 
     Raises:
-        ValueError: if it cannot be read or is longer than MOST_SECONDS.
+        ValueError: if it cannot be read or is longer than :data:`MOST_SECONDS`.
     """
-    from pulse_plantain.video import read_frames
-
-    for time, _ in read_frames(clip, **clock):
+    for time, _ in read_frames(clip, clock):
         if time > MOST_SECONDS:
             raise ValueError(f"clips of up to {MOST_SECONDS:g} s are taken")
 
 
-def checked(parameters):
-    """The parameters, each of the right type and within its limits, the others None.
+# -------------------------------------------------------------------------------------- parameters
+
+
+def allow_number(low: float, high: float) -> Allows:
+    """A test for numbers from ``low`` to ``high``."""
+    return lambda value: isinstance(value, (int, float)) and low <= value <= high
+
+
+def allow_whole(low: int, high: int) -> Allows:
+    """A test for whole numbers from ``low`` to ``high``."""
+    return lambda value: isinstance(value, int) and low <= value <= high
+
+
+def allow_list(count: int, allows: Allows) -> Allows:
+    """A test for lists of ``count`` values that each pass a test."""
+    return lambda value: (
+        isinstance(value, (list, tuple)) and len(value) == count and all(map(allows, value))
+    )
+
+
+RULES: dict[str, tuple[Allows, str]] = {
+    "grid": (allow_list(2, allow_whole(1, 64)), "[rows, columns], each 1 to 64"),
+    "seconds": (allow_number(5, MOST_SECONDS), f"5 to {MOST_SECONDS:g}"),
+    "fps": (allow_number(1, 1000), "1 to 1000"),
+    "window": (allow_number(5, 10), "5 to 10 seconds"),
+    "steps": (allow_whole(1, MOST_STEPS), f"1 to {MOST_STEPS}"),
+    "ensemble": (allow_whole(1, MOST_ENSEMBLE), f"1 to {MOST_ENSEMBLE}"),
+    "seed": (allow_whole(0, 2**63 - 1), "a whole number from 0"),
+    "crop": (allow_list(4, allow_number(0, 1e5)), "[left, top, right, bottom] in pixels"),
+    "output": (lambda value: value in OUTPUTS, " or ".join(OUTPUTS)),
+}
+"""Name of each parameter -> a test of its values, and words that say which values pass."""
+
+
+def check_parameters(sent: Any) -> Parameters:
+    """The parameters that were sent; those that were not, or are None, have their defaults.
+
+    A ``prompt`` is left out: clients send one, and the task has its own.
 
     Raises:
-        ValueError: if one is unknown or out of range.
+        ValueError: if one is unknown, of another type or out of range.
     """
-    if not isinstance(parameters, dict):
+    if not isinstance(sent, dict):
         raise ValueError("parameters must be an object of names and values")
-
-    def number(low, high):
-        return lambda v: isinstance(v, (int, float)) and low <= v <= high
-
-    def whole(low, high):
-        return lambda v: isinstance(v, int) and low <= v <= high
-
-    def numbers(count, test):
-        return lambda v: isinstance(v, (list, tuple)) and len(v) == count and all(map(test, v))
-
-    rules = {
-        "grid": (GRID, numbers(2, whole(1, 64)), "[rows, columns], each 1 to 64"),
-        "seconds": (SECONDS, number(5, MOST_SECONDS), f"5 to {MOST_SECONDS:g}"),
-        "fps": (None, number(1, 1000), "1 to 1000"),
-        "window": (None, number(5, 10), "5 to 10 seconds"),
-        "steps": (None, whole(1, MOST_STEPS), f"1 to {MOST_STEPS}"),
-        "ensemble": (1, whole(1, MOST_ENSEMBLE), f"1 to {MOST_ENSEMBLE}"),
-        "seed": (None, whole(0, 2**63 - 1), "a whole number from 0"),
-        "crop": (None, numbers(4, number(0, 1e5)), "[left, top, right, bottom] in pixels"),
-        "output": (OUTPUTS[0], lambda v: v in OUTPUTS, " or ".join(OUTPUTS)),
-    }
-    known = {name: default for name, (default, _, _) in rules.items()}
-    for name, value in parameters.items():
-        if value is None or name == "prompt":  # clients send one; the task has its own
+    chosen = {}
+    for name, value in sent.items():
+        if value is None or name == "prompt":
             continue
-        if name not in rules:
-            raise ValueError(f"unknown parameter {name!r}; there are {', '.join(rules)}")
-        _, test, words = rules[name]
-        if isinstance(value, bool) or not test(value):
+        if name not in RULES:
+            raise ValueError(f"unknown parameter {name!r}; there are {', '.join(RULES)}")
+        allows, words = RULES[name]
+        if isinstance(value, bool) or not allows(value):
             raise ValueError(f"{name} must be {words}, got {value!r}")
-        known[name] = value
-    return known
+        chosen[name] = tuple(value) if isinstance(value, list) else value
+    return Parameters(**chosen)
 
 
-def received(inputs, folder, parameters, is_sheet):
-    """(what it is, a clip or picture the pipeline takes, its clock as keywords) of what was sent.
+# ------------------------------------------------------------------------------------ what is sent
+
+
+def receive(
+    inputs: Any, parameters: Parameters, folder: Path, sheet_size: tuple[int, int]
+) -> Received:
+    """What was sent, found out from its content.
 
     Args:
         inputs: PIL image or base64 text.
+        parameters: what the caller chose.
         folder: where a clip may be put for the length of the request.
-        parameters: of :func:`checked`.
-        is_sheet: function that tells whether a picture has a pulse sheet's size.
+        sheet_size: width and height in pixels by which a pulse sheet is known.
 
     Raises:
         ValueError: if it is too large or nothing that can be read.
     """
     if isinstance(inputs, str):
-        inputs = _from_base64(inputs)
+        inputs = decode_base64(inputs)
     if isinstance(inputs, bytes):
-        suffix = next((end for at, magic, end in VIDEOS if inputs[at:].startswith(magic)), None)
-        inputs = _video(inputs, folder / f"clip{suffix}") if suffix else _picture(inputs, folder)
+        inputs = open_content(inputs, folder)
     if isinstance(inputs, Path):
-        clock = {"fps": parameters["fps"]} if parameters["fps"] else {}
+        clock = Clock(parameters.fps)
         refuse_long(inputs, clock)
-        return "clip", inputs, clock
+        return Received("clip", inputs, clock)
     if not isinstance(inputs, Image.Image):
         raise ValueError("inputs must be a picture or base64 text of a picture or clip")
     image = inputs.convert("RGB")
-    if is_sheet(image):
-        return "pulse sheet", image, {}
+    if image.size == tuple(sheet_size):
+        return Received("pulse sheet", image)
     if image.width * image.height > MOST_SHEET_PIXELS:
         raise ValueError(f"pictures of up to {MOST_SHEET_PIXELS} pixels are taken")
-    frames = frames_from_contact_sheet(image, tuple(parameters["grid"]))
-    return "contact sheet", frames, {"fps": len(frames) / parameters["seconds"]}
+    frames = frames_from_contact_sheet(image, parameters.grid)
+    return Received("contact sheet", frames, Clock(len(frames) / parameters.seconds))
 
 
-def _from_base64(text):
+def decode_base64(text: str) -> bytes:
+    """The bytes of base64 text, with or without ``data:…,`` before it.
+
+    Raises:
+        ValueError: if there are more than :data:`MOST_BYTES`, or it is other text.
+    """
     if text.startswith("data:"):
         text = text.partition(",")[2]
     if len(text) > MOST_BYTES * 4 / 3 + 4:
@@ -221,29 +295,44 @@ def _from_base64(text):
         ) from None
 
 
-def _video(content, path):
-    """The video as a file of its own, its size checked before a picture is decoded."""
-    import av
+def open_content(content: bytes, folder: Path) -> Path | Image.Image:
+    """A still picture, or the file in ``folder`` that a video or an animation was put into."""
+    for offset, magic, suffix in VIDEOS:
+        if content[offset:].startswith(magic):
+            return save_video(content, folder / f"clip{suffix}")
+    return open_picture(content, folder)
 
+
+def save_video(content: bytes, path: Path) -> Path:
+    """Put a video into a file; its size is checked before a picture of it is decoded.
+
+    Raises:
+        ValueError: if it is no video, or its pictures are larger than :data:`MOST_PIXELS`.
+    """
     path.write_bytes(content)
     try:
         with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
             for stream in container.streams.video:
-                _refuse_large(stream.width, stream.height)
-    except av.error.FFmpegError:
+                refuse_large(stream.width, stream.height)
+    except av.FFmpegError:
         raise ValueError("not a video that can be read") from None
     return path
 
 
-def _picture(content, folder):
-    """A still picture, or the path of an animation."""
+def open_picture(content: bytes, folder: Path) -> Path | Image.Image:
+    """A still picture, or the file in ``folder`` that an animation was put into.
+
+    Raises:
+        ValueError: if it is none that can be read, or the pictures of an animation are larger than
+            :data:`MOST_PIXELS`.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "WEBP", "GIF"))
+            image = Image.open(io.BytesIO(content), formats=PICTURES)
             if getattr(image, "n_frames", 1) > 1:
-                _refuse_large(*image.size)
-                path = folder / f"clip.{image.format.lower()}"
+                refuse_large(*image.size)
+                path = folder / f"clip.{str(image.format).lower()}"
                 path.write_bytes(content)
                 return path
             image.load()
@@ -254,27 +343,26 @@ def _picture(content, folder):
         ) from None
 
 
-def _refuse_large(width, height):
+def refuse_large(width: int, height: int) -> None:
+    """Raise ValueError where a frame has more than :data:`MOST_PIXELS`."""
     if width * height > MOST_PIXELS:
         raise ValueError(f"frames of up to {MOST_PIXELS} pixels are taken, got {width} x {height}")
 
 
-def answered(pulse, output, kind, clip, fps):
-    """What is sent back: a PIL image or a JSON-able dict."""
-    if output == "json":
-        return pulse.to_dict()
-    if output == "sheet":
-        stacked = np.concatenate([np.asarray(sheet) for sheet in pulse.sheet])
-        return Image.fromarray(np.uint8(stacked.clip(0, 1) * 255 + 0.5))
-    from pulse_plantain.lab.plots import beat_moments, result_figure
+# ------------------------------------------------------------------------------- what is sent back
 
-    from pulse_plantain.video import pictures_at
 
-    pictures = pictures_at(clip, beat_moments(pulse), fps) if clip is not None else []
+def draw_page(pulse: PulseOutput, received: Received) -> Image.Image:
+    """The page of figures: the pulse over the face where there is one, sheet, trace and rate."""
+    pictures = []
+    if received.kind != "pulse sheet":
+        pictures = pictures_at(received.clip, list_beat_moments(pulse), received.clock)
     page = io.BytesIO()
-    result_figure(pulse, pictures, kind).savefig(page, format="png")
+    plot_result(pulse, pictures, received.kind).savefig(page, format="png")
     return Image.open(page).convert("RGB")
 
 
 if __name__ == "__main__":  # python handler.py PICTURE ANSWER.png: what the widget would show
-    EndpointHandler()({"inputs": Image.open(sys.argv[1])}).save(sys.argv[2])
+    answer = EndpointHandler()({"inputs": Image.open(sys.argv[1])})
+    assert isinstance(answer, Image.Image)
+    answer.save(sys.argv[2])
