@@ -3,11 +3,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: demo app test lint assets
 
 demo: $(VENV)/run
-	$(BIN)/python scripts/measure.py --json out/demo.json --plot out/demo.png \
+	$(BIN)/pulse-plantain --json out/demo.json --plot out/demo.png \
 	  --video out/demo.mp4 --sheet out/demo-sheet.png
 	@echo "Pictures and numbers are in out/."
 
@@ -15,8 +16,8 @@ app: $(VENV)/app
 	$(BIN)/python app.py
 
 # The pictures of the card, drawn anew.
-assets: $(VENV)/run
-	$(BIN)/python scripts/measure.py assets/demo.mp4 --plot assets/demo.png --video assets/pulse.gif
+assets: $(VENV)/dev
+	$(BIN)/pulse-plantain assets/demo.mp4 --plot assets/demo.png --video assets/pulse.gif
 	$(BIN)/python scripts/contact_sheet.py assets/demo.mp4 assets/contact-sheet.png
 	$(BIN)/python handler.py assets/contact-sheet.png assets/widget.png
 
@@ -26,18 +27,20 @@ test: $(VENV)/dev lint
 lint: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/pyright
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/run: requirements.txt | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+$(VENV)/run: requirements.txt pyproject.toml | $(VENV)/bin/python
+	$(INSTALL) -r requirements.txt
+	$(INSTALL) --no-deps --editable .
 	@touch $@
 
-$(VENV)/app: requirements-app.txt requirements.txt | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-app.txt
-	@touch $@ $(VENV)/run
+$(VENV)/app: requirements-app.txt $(VENV)/run
+	$(INSTALL) -r requirements-app.txt
+	@touch $@
 
-$(VENV)/dev: requirements-dev.txt requirements-app.txt requirements.txt | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	@touch $@ $(VENV)/app $(VENV)/run
+$(VENV)/dev: requirements-dev.txt $(VENV)/app
+	$(INSTALL) -r requirements-dev.txt
+	@touch $@

@@ -46,12 +46,13 @@ def find_weights(source: str | Path, weight_name: str | None = None, **kwargs) -
         OSError: if there is no such file.
     """
     hub = ("cache_dir", "force_download", "proxies", "local_files_only", "token", "revision")
+    download: dict[str, Any] = {name: kwargs.get(name) for name in hub}
     return _get_model_file(
         source,
         weights_name=weight_name or WEIGHTS_FILE,
         subfolder=kwargs.get("subfolder"),
         user_agent={"file_type": "attn_procs_weights", "framework": "pytorch"},
-        **{name: kwargs.get(name) for name in hub},
+        **download,
     )
 
 
@@ -93,7 +94,7 @@ def describe_adapter(
     peft_model: PeftModel, pulse_config: dict[str, Any], base_model: str | None = None
 ) -> dict[str, Any]:
     """What adapter_config.json says, as a dict; arguments as :func:`write_adapter`."""
-    lora = peft_model.peft_config[peft_model.active_adapter].to_dict()
+    lora = peft_model.peft_config[str(peft_model.active_adapter)].to_dict()
     config = {key: sorted(v) if isinstance(v, set | frozenset) else v for key, v in lora.items()}
     config |= {"base_model_name_or_path": base_model, "inference_mode": True}
     config["auto_mapping"] = {

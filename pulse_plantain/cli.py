@@ -30,7 +30,7 @@ class Parser(argparse.ArgumentParser):
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line's values, those that contradict each other refused."""
-    parser = Parser(prog=PROGRAM, description=__doc__.splitlines()[0])
+    parser = Parser(prog=PROGRAM, description=(__doc__ or "").splitlines()[0])
     parser.add_argument("clip", nargs="?", help="video, animation or folder of numbered pictures")
     parser.add_argument("--json", type=Path, metavar="FILE", help="figures and trace")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="faces, sheet, trace")
@@ -105,7 +105,7 @@ def measure(clip: str, args: argparse.Namespace) -> PulseOutput:
 
     next(read_frames(clip, Clock(args.fps)))
     noise = args.seed is not None or args.ensemble > 1
-    return load(args)(
+    output = load(args)(
         clip,
         fps=args.fps,
         window=args.window,
@@ -116,6 +116,8 @@ def measure(clip: str, args: argparse.Namespace) -> PulseOutput:
         generator=torch.Generator().manual_seed(args.seed or 0) if noise else None,
         output_sheet=True,
     )
+    assert not isinstance(output, tuple)
+    return output
 
 
 def decode(path: Path, args: argparse.Namespace) -> PulseOutput:
@@ -141,11 +143,13 @@ def plot(path: Path, output: PulseOutput, clip: str | None, fps: float | None, t
 
 def film(path: Path, output: PulseOutput, clip: str, fps: float | None, suffix: str):
     """Write the clip with the pulse's colours over it."""
+    import numpy as np
+
     from .overlay import write_overlay_gif, write_overlay_video
     from .video import Clock
 
     write = write_overlay_gif if suffix == ".gif" else write_overlay_video
-    write(path, clip, output.windows, output.field, Clock(fps))
+    write(path, clip, output.windows, np.asarray(output.field), Clock(fps))
 
 
 CAMERAS = {
@@ -197,7 +201,7 @@ def open_stream(args: argparse.Namespace) -> Any:
         source = args.webcam or first
     try:
         container = av.open(sys.stdin.buffer if source == "-" else source, format=form)
-    except (av.error.FFmpegError, OSError) as error:
+    except (av.FFmpegError, OSError) as error:
         raise ClipError(f"{source}: no camera or stream that can be opened ({error})") from error
     if not container.streams.video:
         raise ClipError(f"{source}: no pictures in the stream")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -17,7 +17,8 @@ def write_files(writers: Mapping[Path, Callable[[Path], object]]) -> None:
     Raises:
         Whatever a writer raises; then none of the files is there, or the old ones still are.
     """
-    parts = {path: path.with_name(f".{path.name}.{os.getpid()}.part") for path in writers}
+    own = secrets.token_hex(8)  # others may write the same file, from other machines too
+    parts = {path: path.with_name(f".{path.name}.{own}.part") for path in writers}
     try:
         for path, write in writers.items():
             path.parent.mkdir(parents=True, exist_ok=True)

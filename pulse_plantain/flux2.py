@@ -3,6 +3,8 @@
 Functions of a VAE or a transformer that is passed in; nothing here knows of clips or pulses.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu, retrieve_timesteps
@@ -145,11 +147,11 @@ def set_timesteps(scheduler, steps: int, drawn_tokens: int, device) -> torch.Ten
     Returns:
         [steps] timesteps, 1000 sigma.
     """
-    sigmas = np.linspace(1.0, 1 / steps, steps)
+    sigmas: Any = np.linspace(1.0, 1 / steps, steps)
     if getattr(scheduler.config, "use_flow_sigmas", False):
         sigmas = None
     mu = compute_empirical_mu(image_seq_len=drawn_tokens, num_steps=steps)
     timesteps, _ = retrieve_timesteps(scheduler, steps, device, sigmas=sigmas, mu=mu)
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(0)
-    return timesteps
+    return torch.as_tensor(timesteps)

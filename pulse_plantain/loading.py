@@ -57,7 +57,7 @@ def load_pipeline(
     if without:
         pipe.load_prompt_embeds(prompt)
     if adapter:
-        pipe.load_lora_weights(adapter, weight_name=WEIGHTS_FILE)
+        pipe.load_lora_weights(str(adapter), weight_name=WEIGHTS_FILE)
     pipe.set_progress_bar_config(disable=True)
     return pipe.to(device)
 

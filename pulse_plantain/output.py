@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -123,8 +122,9 @@ class PulseOutput(BaseOutput):
     def to_text(self) -> str:
         """The rate, its confidence and a line for each window, for a person to read."""
         if self.found:
-            spread = self.bpm_uncertainty
-            lines = [f"heart rate  {self.bpm:.1f} bpm" + (f" ± {spread:.1f}" * (spread == spread))]
+            known = np.isfinite(self.bpm_uncertainty)
+            spread = f" ± {self.bpm_uncertainty:.1f}" if known else ""
+            lines = [f"heart rate  {self.bpm:.1f} bpm{spread}"]
         else:
             lines = [f"no pulse found: {self.short_reason}"]
         lines += [f"confidence  {self.confidence:.2f}", "", "window (s)        bpm  confidence"]
@@ -159,7 +159,7 @@ class PulseOutput(BaseOutput):
                 "this output holds no sheets: call the pipeline with output_sheet=True"
             )
         stacked = np.concatenate([np.asarray(sheet) for sheet in self.sheet])
-        return Image.fromarray(np.uint8(stacked.clip(0, 1) * 255 + 0.5))
+        return Image.fromarray((stacked.clip(0, 1) * 255 + 0.5).astype(np.uint8))
 
     def rate(self, method: Literal["cycles", "fft", "peaks", "phase"] = "cycles") -> float:
         """Heart rate of `bvp` by one of four estimators, whatever the confidence.
@@ -203,7 +203,7 @@ class PulseOutput(BaseOutput):
 
 def _number(value: Any) -> float | None:
     """A float for JSON, None for NaN."""
-    return float(value) if value == value else None
+    return None if np.isnan(value) else float(value)
 
 
 @dataclass(frozen=True)
@@ -235,8 +235,8 @@ def assemble_output(look: search.Look, form: Form, interrupted: bool = False) ->
     if form.uncertainty:
         deviation = np.abs(look.members - look.field) ** 2
         spread = np.sqrt(deviation.sum(0) / (len(look.members) - 1))
-    arrays = {
-        "bvp": reading.trace.real,
+    arrays: dict[str, Any] = {
+        "bvp": np.real(reading.trace),
         "times": reading.times,
         "field": look.field,
         "sheet": look.sheets,
@@ -255,11 +255,16 @@ def assemble_output(look: search.Look, form: Form, interrupted: bool = False) ->
         reason=reason,
         sampling_rate=look.windows[0].sampling_rate,
         windows=[
-            PulseWindow(w.start, w.end, bpm, confidence, tuple(float(side) for side in w.crop))
+            PulseWindow(w.start, w.end, bpm, confidence, _to_floats(w.crop))
             for w, bpm, confidence in read
         ],
         **arrays,
     )
+
+
+def _to_floats(crop: search.Box) -> search.Box:
+    left, top, right, bottom = crop
+    return float(left), float(top), float(right), float(bottom)
 
 
 def explain_silence(look: search.Look, min_confidence: float, interrupted: bool) -> str | None:
@@ -312,5 +317,5 @@ def read_sheet(path: str | Path) -> tuple[Image.Image, Spans | None]:
 
 def space_evenly(count: int, window: float, stride: float | None) -> Spans:
     """Times of ``count`` sheets of ``window`` seconds, ``stride`` (default half a window) apart."""
-    starts: Sequence[float] = np.arange(count) * (stride or window / 2)
-    return [(float(start), float(start + window)) for start in starts]
+    apart = stride or window / 2
+    return [(number * apart, number * apart + window) for number in range(count)]

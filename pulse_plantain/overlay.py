@@ -46,7 +46,7 @@ def pulse_overlay(
     colours = np.zeros((height, width, 3), np.float32)
     colours[np.ix_(rows, columns)] = bijection.encode_phasor(smooth.astype(np.complex64))
     scale = np.iinfo(picture.dtype).max if picture.dtype.kind == "u" else 1
-    grey = picture @ np.float32([0.299, 0.587, 0.114]) / np.float32(scale)
+    grey = picture @ np.array([0.299, 0.587, 0.114], np.float32) / np.float32(scale)
     red, green, blue = np.moveaxis(colours, -1, 0)
     under = grey * (1 - 0.6 * np.maximum(np.maximum(red, green), blue))
     return colours, np.clip(under[..., None] + 0.7 * colours, 0, 1)
@@ -106,7 +106,8 @@ def overlays(
         nearest = int(np.abs(middles - time).argmin())
         window = windows[nearest]
         phasors = phasors_at(field[nearest], window.start, window.end, time)
-        yield time, np.uint8(pulse_overlay(picture, phasors, window.crop)[1] * 255 + 0.5)
+        shown = pulse_overlay(picture, phasors, window.crop)[1]
+        yield time, (255 * shown + 0.5).astype(np.uint8)
 
 
 def write_overlay_video(

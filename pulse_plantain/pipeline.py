@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -19,7 +20,10 @@ from diffusers import (
     Flux2Transformer2DModel,
 )
 from diffusers.utils.torch_utils import randn_tensor
-from transformers import Qwen2TokenizerFast, Qwen3ForCausalLM
+from transformers import (
+    Qwen2TokenizerFast,  # pyright: ignore[reportAttributeAccessIssue]
+    Qwen3ForCausalLM,
+)
 
 from . import adapter, calls, flux2, search, sheet, video
 from . import drawing as drawings
@@ -75,6 +79,9 @@ class PulsePipeline(Flux2KleinPipeline):
             Confidence below which no heart rate is given.
     """
 
+    config: Any  # diffusers' frozen dict; its values are attributes, too
+    progress_bar: Any
+
     _adapter_values = (
         "geometry",
         "appearance_size",
@@ -84,7 +91,7 @@ class PulsePipeline(Flux2KleinPipeline):
         "min_confidence",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - diffusers reads components and config off it
         self,
         scheduler: FlowMatchEulerDiscreteScheduler,
         vae: AutoencoderKLFlux2,
@@ -273,7 +280,7 @@ class PulsePipeline(Flux2KleinPipeline):
             raise ValueError("output_uncertainty needs an ensemble_size above 1")
 
     @torch.no_grad()
-    def __call__(
+    def __call__(  # noqa: PLR0913, PLR0917 - the call of a diffusers pipeline
         self,
         clip,
         fps: float | None = None,
@@ -346,12 +353,13 @@ class PulsePipeline(Flux2KleinPipeline):
         # 0. Resolve defaults from the config.
         layout, config = self.layout, self.config
         window = config.default_windows if window is None else window
-        if num_inference_steps is None:
-            num_inference_steps = config.default_num_inference_steps
+        steps = num_inference_steps
+        if steps is None:
+            steps = config.default_num_inference_steps
 
         # 1. Check inputs.
         drawing = drawings.Drawing(
-            num_inference_steps=num_inference_steps,
+            num_inference_steps=steps,
             ensemble_size=ensemble_size,
             batch_size=batch_size,
             generator=generator,
@@ -519,7 +527,7 @@ class PulsePipeline(Flux2KleinPipeline):
         device = self._execution_device  # looks at every module: once, not for every picture
         geometry = self.layout.geometry
 
-        def to_tokens(pictures: np.ndarray) -> torch.Tensor:
+        def to_tokens(pictures: Any) -> torch.Tensor:
             images = torch.from_numpy(pictures).movedim(-1, 1) * 2 - 1
             return flux2.encode_images(self.vae, images.to(device))
 
@@ -632,8 +640,8 @@ class PulsePipeline(Flux2KleinPipeline):
             spans = outputs.space_evenly(max(1, len(pixels) // height), length, stride)
         if pixels.shape != (height * len(spans), width, 3) or not spans:
             raise video.ClipError(
-                f"the sheets of this adapter are {width} x {height} pixels in RGB, one below the "
-                f"other, got an array of shape {pixels.shape} for {len(spans)} of them"
+                f"the sheets of this adapter are {width} x {height} pixels, one below the other; "
+                f"the picture is {' x '.join(map(str, pixels.shape[1::-1]))} for {len(spans)}"
             )
         windows = [windowing.ClipWindow.blank(start, end, geometry) for start, end in spans]
         images = torch.from_numpy(pixels.reshape(-1, height, width, 3)).float().movedim(-1, 1)

@@ -142,11 +142,14 @@ def read_fields(
     Returns:
         :class:`PulseReading`.
     """
-    traces, shares = zip(
-        *(heart_rate.pulse_from_field(f, sampling_rate, w) for f, w in zip(fields, weights))
-    )
+    pairs = zip(fields, weights, strict=True)
+    pulses = [heart_rate.pulse_from_field(field, sampling_rate, w) for field, w in pairs]
+    traces, shares = zip(*pulses, strict=True)
     confidences = np.array(
-        [pulse_confidence(*parts, sampling_rate) for parts in zip(fields, traces, shares)]
+        [
+            pulse_confidence(*parts, sampling_rate)
+            for parts in zip(fields, traces, shares, strict=True)
+        ]
     )
     times, joined = heart_rate.stitch(traces, starts, sampling_rate, confidences)
     total = max(confidences.sum(), np.finfo(float).tiny)
@@ -204,18 +207,18 @@ def vote_on_rate(
     Returns:
         bpm, one of the rates; NaN without a reading of any weight.
     """
-    rates, weights, lengths = (np.asarray(x, float) for x in (rates, confidences, lengths))
+    seconds = np.asarray(lengths, float)
     valid = np.isfinite(rates)
-    rates, weights = rates[valid], weights[valid]
+    bpm, weights = np.asarray(rates, float)[valid], np.asarray(confidences, float)[valid]
     if not weights.any():
         return np.nan
-    apart = np.abs(rates[:, None] - rates)
+    apart = np.abs(bpm[:, None] - bpm)
     density = np.exp(-0.5 * (apart / spread) ** 2) @ weights
     is_mode = density >= np.where(apart <= SAME_RATE, density, 0).max(1)
-    beats = rates[:, None] * lengths / 60
+    beats = bpm[:, None] * seconds / 60
     able = np.mean((beats >= FEWEST_BEATS) & (beats <= most_beats), axis=1)
-    one_length = np.unique(lengths, return_counts=True)[1].min() / len(lengths)
-    return float(rates[(is_mode * density / np.maximum(able, one_length)).argmax()])
+    one_length = np.unique(seconds, return_counts=True)[1].min() / len(seconds)
+    return float(bpm[(is_mode * density / np.maximum(able, one_length)).argmax()])
 
 
 def count_most_beats(geometry: sheet.SheetGeometry) -> float:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -170,8 +171,14 @@ def find_pulse(
     def look_into(boxes: list[Box]) -> list[tuple[Box, float, reader.PulseReading]]:
         large = [box for box in boxes if is_large(box, size)]
         pairs = [(box, window) for box in large for window in fine]
+        if not pairs:
+            return []
         readings = read_windows([cut_part(window, box, layout) for box, window in pairs])
-        return [(box, window.seconds, one) for (box, window), one in zip(pairs, readings)]
+        if not readings:  # interrupted
+            return []
+        return [
+            (box, window.seconds, one) for (box, window), one in zip(pairs, readings, strict=True)
+        ]
 
     wide = look_into(list_boxes(size))
     if not wide:
@@ -240,7 +247,7 @@ def read_sheets(
     members = torch.cat(drawn).unflatten(0, (-1, len(windows))).numpy()
     weights = torch.cat(palette).unflatten(0, (-1, len(windows))).mean(0).numpy()
     field, starts = members.mean(0), [window.start for window in windows]
-    kept = None
+    kept: Any = None
     if keep_sheets and len(members) == 1:
         kept = torch.cat(pictures).numpy()
     elif keep_sheets:

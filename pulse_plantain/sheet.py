@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -118,7 +119,7 @@ def field_to_sheet(field, geometry: SheetGeometry):
             f"a field must be [..., samples, rows, bands, C] = [..., "
             f"{', '.join(map(str, geometry.field_shape))}, C], got shape {tuple(field.shape)}"
         )
-    xp = torch if isinstance(field, torch.Tensor) else np
+    xp: Any = torch if isinstance(field, torch.Tensor) else np
     lead, channels = tuple(field.shape[:-4]), field.shape[-1]
     across, down = geometry.cell
     width, height = geometry.size
@@ -141,7 +142,7 @@ def sheet_to_field(sheet, geometry: SheetGeometry):
         ValueError: if the sheet has another size.
     """
     geometry.check_sheet(sheet.shape)
-    xp = torch if isinstance(sheet, torch.Tensor) else np
+    xp: Any = torch if isinstance(sheet, torch.Tensor) else np
     lead, channels = tuple(sheet.shape[:-3]), sheet.shape[-1]
     across, down = geometry.cell
     pixels = sheet.reshape(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -83,17 +84,17 @@ def read_frames(clip: Any, clock: Clock = OWN_CLOCK) -> Iterator[tuple[float, np
     stamps = clock.stamps()
     if stamps is not None:
         pictures = _stamp(name, pictures, stamps, endless=clock.fps is not None)
-    first = latest = size = None
+    first, latest, size = 0.0, None, None
     for index, (stamp, picture) in enumerate(pictures):
         if stamp is None:
             raise ClipError(f"{name} has no time stamps: give fps or timestamps")
         if not np.isfinite(stamp):
             raise ClipError(f"{name}: the time stamp of picture {index} is {stamp}")
-        picture = _three_channels(picture, name, index)
-        size = size or picture.shape[:2]
-        if picture.shape[:2] != size:
+        colours = _three_channels(picture, name, index)
+        size = size or colours.shape[:2]
+        if colours.shape[:2] != size:
             raise ClipError(
-                f"{name}: picture {index} is {picture.shape[1]} x {picture.shape[0]} pixels, "
+                f"{name}: picture {index} is {colours.shape[1]} x {colours.shape[0]} pixels, "
                 f"the first one {size[1]} x {size[0]}"
             )
         if latest is None:
@@ -103,7 +104,7 @@ def read_frames(clip: Any, clock: Clock = OWN_CLOCK) -> Iterator[tuple[float, np
         elif stamp <= latest:
             continue
         latest = stamp
-        yield float(stamp - first), picture
+        yield float(stamp - first), colours
     if latest is None:
         raise ClipError(f"{name} holds no pictures")
 
@@ -175,7 +176,7 @@ def _video(path):
     """Pictures of a video file, upright, at their presentation times."""
     try:
         container = av.open(str(path))
-    except av.error.FFmpegError as error:
+    except av.FFmpegError as error:
         raise ClipError(f"{path}: not a video that can be read ({_words(error)})") from error
     with container:
         # FFmpeg draws any text file as a film of letters.
@@ -190,19 +191,20 @@ def _video(path):
         for index in count():
             try:
                 frame = next(frames, None)
-            except av.error.FFmpegError as error:
+            except av.FFmpegError as error:
                 raise ClipError(f"{path}: broken after {end:.1f} s ({_words(error)})") from error
             if frame is None:
                 break
             if frame.is_corrupt:
                 continue
+            time_base = frame.time_base or Fraction(0)
             if frame.pts is not None:
-                stamp = float(frame.pts * frame.time_base)
+                stamp = float(frame.pts * time_base)
             else:
                 stamp = float(index / stream.average_rate) if stream.average_rate else None
             if stamp is not None:
                 start = stamp if start is None else start
-                end = stamp - start + float((frame.duration or 0) * frame.time_base)
+                end = stamp - start + float((frame.duration or 0) * time_base)
             picture = frame.to_ndarray(format="rgb24")
             yield stamp, np.rot90(picture, frame.rotation // 90)
         _refuse_cut_video(path, container, stream, end)
@@ -234,7 +236,7 @@ def _animation_file(path):
     ended = {"GIF": last.endswith(b";"), "PNG": b"IEND" in last}
     try:
         with Image.open(path) as image:
-            if not ended.get(image.format, True):
+            if not ended.get(str(image.format), True):
                 raise ClipError(f"{path}: the file breaks off")
             yield from _animation(image)
     except (OSError, EOFError, SyntaxError) as error:
@@ -272,7 +274,7 @@ def _folder(folder):
 
 
 def pictures_at(
-    clip: Any, times: Sequence[float], clock: Clock = OWN_CLOCK
+    clip: Any, times: Sequence[float] | np.ndarray, clock: Clock = OWN_CLOCK
 ) -> list[tuple[float, np.ndarray]]:
     """The pictures on show nearest to some times, in one reading of the clip.
 
@@ -283,7 +285,7 @@ def pictures_at(
     Returns:
         list of n (time of the picture in s, picture [H, W, 3]).
     """
-    nearest = [(np.inf, None)] * len(times)
+    nearest: list[tuple[float, np.ndarray]] = [(np.inf, np.empty(0))] * len(times)
     for time, picture in read_frames(clip, clock):
         for index, wanted in enumerate(times):
             if abs(time - wanted) < abs(nearest[index][0] - wanted):

@@ -125,7 +125,7 @@ class _MeanPicture:
 
     def mean(self, start, end):
         """Mean picture [h, w, 3] float32 of [start, end), slots on the edge by their share."""
-        total = pictures = 0
+        total, pictures = np.zeros(()), 0.0
         for number, size, summed in self.sums:
             share = min(end, (number + 1) * self.slot) - max(start, number * self.slot)
             if share > 0:
@@ -325,12 +325,16 @@ class _Memory:
         self.geometry, self.grid = layout.geometry, layout.appearance_size
         self.crop = crop
         self.appearance = _MeanPicture(slot)
-        self.area = self.picture_size = None
-        self.knots = deque()  # (time, cells [rows, bands, 3]) of pictures that differ
-        self.intervals = deque(maxlen=512)  # between pictures, those that repeat one included
-        self.latest = None
+        self.area: AreaMean | None = None  # until there is a picture
+        self.picture_size = (0, 0)
+        self.knots: deque[tuple[float, np.ndarray]] = (
+            deque()
+        )  # (time, cells [rows, bands, 3]) of pictures that differ
+        # Between pictures, those that repeat one included.
+        self.intervals: deque[float] = deque(maxlen=512)
+        self.latest = 0.0
 
-    def add(self, time, picture):
+    def add(self, time: float, picture: np.ndarray) -> None:
         if self.area is None:
             self.picture_size = (picture.shape[1], picture.shape[0])
             self.crop = _check_crop(self.crop, self.picture_size)
@@ -393,7 +397,7 @@ class _Memory:
             appearance=self.appearance.mean(start, end),
             frames=int(inside.sum()),
             longest_gap=_longest_gap(stamps, start, end),
-            crop=self.crop,
+            crop=_check_crop(self.crop, self.picture_size),
             picture_size=self.picture_size,
         )
 

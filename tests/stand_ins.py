@@ -8,6 +8,7 @@ from pulse_plantain.sheet import SheetGeometry, field_to_sheet
 
 GEOMETRY = SheetGeometry(bands=4, samples=96, rows=8, size=(384, 64))
 FPS = 10
+BPM = 72.0
 
 
 def noise_clip(seconds=8, size=(48, 64)):
@@ -59,3 +60,11 @@ class Painter:
             field = self.field(windows[member % len(windows)])
             sheet = field_to_sheet(encode_phasor(field), GEOMETRY)
             yield torch.from_numpy(sheet).float().movedim(-1, 0)[None] * 2 - 1
+
+
+def pulse_field(start):
+    """Field of a window of 8 s in which a face beats at BPM, phase 0 at 0 s."""
+    times = start + (np.arange(96) + 0.5) / 12
+    face = np.zeros((8, 4))
+    face[1:7, 1:3] = 0.005
+    return np.exp(2j * np.pi * BPM / 60 * times)[:, None, None] * face

@@ -16,13 +16,12 @@ from diffusers import Flux2KleinPipeline
 from local_hub import LocalHub
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
+from stand_ins import GEOMETRY
 
+from pipeline import PulsePipeline
 from pulse_plantain.adapter import write_adapter
-from pulse_plantain.pipeline import PulsePipeline
 from pulse_plantain.sheet import SheetGeometry
 
-MODULES = ("pipeline.py", "pipeline_pulse.py", "bijection.py", "clip_encoder.py", "heart_rate.py")
-GEOMETRY = SheetGeometry(bands=4, samples=96, rows=8, size=(384, 64))
 PULSE_CONFIG = {
     "geometry": GEOMETRY.to_dict(),
     "default_windows": [8.0, 6.0, 10.0],
@@ -52,6 +51,8 @@ def measure(base, code, adapter, light=False):
     assert isinstance(pipe, Flux2KleinPipeline) and pipe.geometry is None
     pipe.load_lora_weights(adapter)
     output = pipe(clip, fps=10, prompt_embeds=embeds if light else None)
+    # What diffusers copied must do: this package may be installed here, and not elsewhere.
+    assert not [name for name in sys.modules if name.split(".")[0] == "pulse_plantain"]
     return {"module": type(pipe).__module__, "field": np.abs(output.field).ravel().tolist()}
 
 known = {
@@ -92,8 +93,10 @@ def place(tmp_path_factory):
     place = tmp_path_factory.mktemp("place")
     tiny_components.save_base(place / "base")
     write_adapter(place / "pulse", random_adapter(tiny_components.transformer()), PULSE_CONFIG)
-    for module in MODULES:
-        shutil.copy(ROOT / module, place / "pulse")
+    for door in ("pipeline.py", "pipeline_pulse.py", "bijection.py"):
+        shutil.copy(ROOT / door, place / "pulse")
+    rooms = place / "pulse" / "pulse_plantain"
+    shutil.copytree(ROOT / "pulse_plantain", rooms, ignore=shutil.ignore_patterns("__pycache__"))
     PulsePipeline.from_pretrained(place / "base").save_prompt_embeds(place / "prompt.safetensors")
     return place
 
@@ -130,6 +133,7 @@ def run_routes(place, routes, **environment):
         },
         capture_output=True,
         text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1]), done.stderr
@@ -156,6 +160,40 @@ def test_routes_from_the_hub_and_then_offline(place, expected):
     assert "cannot get type annotation" not in messages and "not expected" not in messages
     weights = [request for request in hub.requests if "text_encoder/model" in request]
     assert weights and not any("other-base" in request for request in weights)
+
+
+CLONE = """
+import json, sys
+import numpy as np
+import bijection
+from pipeline_pulse import ClipError, PulseOutput, PulsePipeline, read_frames
+import pipeline
+assert pipeline.PulsePipeline is PulsePipeline
+clip = np.random.default_rng(0).integers(0, 255, (80, 48, 64, 3), dtype=np.uint8)
+pipe = PulsePipeline.from_pretrained(sys.argv[1])
+pipe.load_lora_weights(".")
+output = pipe(clip, fps=10)
+assert isinstance(output, PulseOutput) and issubclass(ClipError, ValueError)
+file = sys.modules["pulse_plantain.pipeline"].__file__
+red = bijection.encode(0.0, 0.005).tolist()
+print(json.dumps({"file": file, "red": red, "field": np.abs(output.field).ravel().tolist()}))
+"""
+
+
+def test_plain_import_from_a_clone(place, expected):
+    done = subprocess.run(
+        [sys.executable, "-c", CLONE, str(place / "base")],
+        cwd=place / "pulse",
+        env={**os.environ, "PYTHONPATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["file"] == str(place / "pulse" / "pulse_plantain" / "pipeline.py")
+    assert result["red"][0] > 0.4 and result["red"][1:] == [0, 0]
+    np.testing.assert_allclose(result["field"], expected, rtol=1e-3, atol=1e-6)
 
 
 def test_adapter_is_the_same_model_for_diffusers_and_peft(place):
@@ -190,9 +228,8 @@ def test_header_is_adopted_and_survives_saving(place, tmp_path):
 
 def test_another_geometry_is_a_clear_error_and_changes_nothing(place):
     other = SheetGeometry(4, 64, 8, (256, 64))
-    other = SheetGeometry(4, 64, 8, (256, 64))
     pipe = PulsePipeline.from_pretrained(place / "base", geometry=other)
-    with pytest.raises(ValueError, match="samples=96.*this pipeline draws .*samples=64"):
+    with pytest.raises(ValueError, match=r"samples=96.*this pipeline draws .*samples=64"):
         pipe.load_lora_weights(place / "pulse")
     assert pipe.geometry.samples == 64 and pipe.config.min_confidence == 0.5
     assert not hasattr(pipe.transformer, "peft_config")
@@ -211,7 +248,7 @@ def test_headers_of_other_files(place, tmp_path):
     save_file(weights, tmp_path / "adapter_model.safetensors", metadata=header)
     with pytest.raises(ValueError, match="wavelength"):
         pipe.load_lora_weights(tmp_path)
-    with pytest.raises(OSError, match="missing.safetensors"):
+    with pytest.raises(OSError, match=r"missing\.safetensors"):
         pipe.load_lora_weights(tmp_path, weight_name="missing.safetensors")
 
 

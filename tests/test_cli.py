@@ -1,4 +1,4 @@
-"""Tests of the main job and its figures: what is printed, written and refused.
+"""The command line: what is printed, written and refused.
 
 The model is random; where a pulse is needed, a painter stands in for what it would have drawn.
 """
@@ -16,19 +16,16 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
+from stand_ins import BPM, GEOMETRY, pulse_field
 from test_loading import PULSE_CONFIG, random_adapter
 
-from pulse_plantain.adapter import write_adapter
+from pulse_plantain import cli
+from pulse_plantain.adapter import PROMPT_FILE, write_adapter
 from pulse_plantain.bijection import encode_phasor
-from pulse_plantain.lab import plots
+from pulse_plantain.loading import DEMO
 from pulse_plantain.pipeline import PulsePipeline
-from pulse_plantain.sheet import SheetGeometry, field_to_sheet
+from pulse_plantain.sheet import field_to_sheet
 from pulse_plantain.video import read_frames
-from scripts import measure
-
-ROOT = Path(__file__).resolve().parents[1]
-GEOMETRY = SheetGeometry(bands=4, samples=96, rows=8, size=(384, 64))
-BPM = 72.0
 
 
 @pytest.fixture(scope="module")
@@ -54,32 +51,26 @@ def clip(tmp_path_factory):
     return str(path)
 
 
-def pulse_field(start):
-    times = start + (np.arange(96) + 0.5) / 12
-    face = np.zeros((8, 4))
-    face[1:7, 1:3] = 0.005
-    return np.exp(2j * np.pi * BPM / 60 * times)[:, None, None] * face
-
-
 @pytest.fixture
 def painted(monkeypatch):
-    """Windows from 0 and from 4 s in which 72 bpm are drawn, phase 0 at 0 s."""
+    """Windows from 0 and from 4 s in turn, in which 72 bpm are drawn, phase 0 at 0 s."""
 
     def decode_sheets(self, latents, batch_size):
-        sheets = [field_to_sheet(encode_phasor(pulse_field(s))[..., :], GEOMETRY) for s in (0, 4)]
+        starts = [(0, 4)[number % 2] for number in range(len(latents))]
+        sheets = [field_to_sheet(encode_phasor(pulse_field(start)), GEOMETRY) for start in starts]
         yield torch.from_numpy(np.stack(sheets)).float().movedim(-1, 1) * 2 - 1
 
     monkeypatch.setattr(PulsePipeline, "decode_sheets", decode_sheets)
 
 
-def strict_json(path):
+def read_json(path):
     def refuse(constant):
         raise AssertionError(f"{constant} is not JSON")
 
     return json.loads(path.read_text(), parse_constant=refuse)
 
 
-def outputs(folder):
+def name_outputs(folder):
     return {
         "--json": folder / "a.json",
         "--plot": folder / "a.png",
@@ -88,19 +79,19 @@ def outputs(folder):
     }
 
 
-def options(files):
+def to_options(files):
     return [str(word) for pair in files.items() for word in pair]
 
 
 def test_a_pulse_is_printed_and_written(painted, model, clip, tmp_path, capsys):
-    files = outputs(tmp_path)
-    assert measure.main([clip, "--model", model, *options(files)]) == 0
+    files = name_outputs(tmp_path)
+    assert cli.main([clip, "--model", model, *to_options(files)]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert float(printed[0].split()[2]) == pytest.approx(BPM, abs=0.3)
     assert printed[0].startswith("heart rate  7") and " bpm ± 0." in printed[0]
     assert [line.split()[:3] for line in printed[4:]] == [["0.0", "-", "8.0"], ["4.0", "-", "12.0"]]
 
-    written = strict_json(files["--json"])
+    written = read_json(files["--json"])
     assert list(written) == [
         "bpm", "confidence", "reason", "sampling_rate", "bvp", "times", "windows",
     ]  # fmt: skip
@@ -127,13 +118,13 @@ def test_a_pulse_is_printed_and_written(painted, model, clip, tmp_path, capsys):
 
 
 def test_a_sheet_is_read_back(painted, model, clip, tmp_path, capsys):
-    files = outputs(tmp_path)
-    measure.main([clip, "--model", model, *options(files)])
-    direct = strict_json(files["--json"])
+    files = name_outputs(tmp_path)
+    cli.main([clip, "--model", model, *to_options(files)])
+    direct = read_json(files["--json"])
     again = {"--json": tmp_path / "b.json", "--plot": tmp_path / "b.png"}
     sheet = ["--decode", str(files["--sheet"])]
-    assert measure.main([*sheet, "--model", model, *options(again)]) == 0
-    decoded = strict_json(again["--json"])
+    assert cli.main([*sheet, "--model", model, *to_options(again)]) == 0
+    decoded = read_json(again["--json"])
     assert decoded["bpm"] == pytest.approx(direct["bpm"], abs=0.05)
     np.testing.assert_allclose(decoded["bvp"], direct["bvp"], atol=3e-5)
     assert [w["start"] for w in decoded["windows"]] == [0, 4]
@@ -142,21 +133,21 @@ def test_a_sheet_is_read_back(painted, model, clip, tmp_path, capsys):
     bare = tmp_path / "bare.png"  # as another tool would save it: no times, so one window each
     Image.open(files["--sheet"]).crop((0, 0, 384, 64)).save(bare)
     capsys.readouterr()
-    assert measure.main(["--decode", str(bare), "--model", model]) == 0
+    assert cli.main(["--decode", str(bare), "--model", model]) == 0
     assert float(capsys.readouterr().out.split()[2]) == pytest.approx(BPM, abs=0.3)
     Image.new("RGB", (384, 100)).save(bare)
-    assert measure.main(["--decode", str(bare), "--model", model]) == 2
-    assert "384 x 64 pixels, the picture is 384 x 100" in capsys.readouterr().err
+    assert cli.main(["--decode", str(bare), "--model", model]) == 2
+    assert "one below the other; the picture is 384 x 100 for 1" in capsys.readouterr().err
 
 
 def test_no_pulse_is_an_answer_not_an_error(model, clip, tmp_path, capsys):
     path = tmp_path / "a.json"
     plot = tmp_path / "a.png"
     argv = [clip, "--model", model, "--json", str(path), "--plot", str(plot)]
-    assert measure.main(argv) == 0
+    assert cli.main(argv) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("no pulse found: ") and printed.count("no pulse found") == 1
-    written = strict_json(path)
+    written = read_json(path)
     assert written["bpm"] is None and written["reason"] and written["confidence"] < 0.5
     assert plot.exists()
 
@@ -164,8 +155,8 @@ def test_no_pulse_is_an_answer_not_an_error(model, clip, tmp_path, capsys):
 def test_seeds_reproduce_and_an_ensemble_runs(model, clip, tmp_path):
     def bvp(*more):
         path = tmp_path / "a.json"
-        assert measure.main([clip, "--model", model, "--json", str(path), *more]) == 0
-        return strict_json(path)["bvp"]
+        assert cli.main([clip, "--model", model, "--json", str(path), *more]) == 0
+        return read_json(path)["bvp"]
 
     crop = ("--crop", "8", "8", "56", "40")
     first, again = bvp("--seed", "1", *crop), bvp("--seed", "1", *crop)
@@ -183,12 +174,12 @@ def test_a_saved_prompt_in_the_adapter_folder_stands_in_for_the_text_encoder(
     def bvp(folder):
         path = tmp_path / "a.json"
         argv = [clip, "--model", str(folder), "--adapter", str(adapter), "--json", str(path)]
-        status = measure.main([*argv, "--crop", "8", "8", "56", "40"])
-        return np.array(strict_json(path)["bvp"]) if status == 0 else None
+        status = cli.main([*argv, "--crop", "8", "8", "56", "40"])
+        return np.array(read_json(path)["bvp"]) if status == 0 else None
 
     encoded = bvp(model)
     assert bvp(light) is None  # nothing saved yet, and no text encoder to do without it
-    saved = adapter / measure.PROMPT_FILE
+    saved = adapter / PROMPT_FILE
     PulsePipeline.from_pretrained(model).save_prompt_embeds(saved)
     np.testing.assert_allclose(bvp(light), encoded, atol=1e-7)
 
@@ -222,12 +213,12 @@ def bad_clips(tmp_path, clip):
 
 
 def test_what_is_no_clip_is_refused_in_one_line(model, clip, tmp_path, capsys):
-    files = outputs(tmp_path / "out")
+    files = name_outputs(tmp_path / "out")
     for path, message in bad_clips(tmp_path, clip).items():
-        assert measure.main([str(path), "--model", model, *options(files)]) == 2
+        assert cli.main([str(path), "--model", model, *to_options(files)]) == 2
         printed = capsys.readouterr()
         assert message in printed.err and printed.err.count("\n") == 1
-        assert printed.err.startswith("measure: ") and printed.out == ""
+        assert printed.err.startswith("pulse-plantain: ") and printed.out == ""
         assert not (tmp_path / "out").exists()
 
 
@@ -245,7 +236,7 @@ def test_what_is_no_clip_is_refused_in_one_line(model, clip, tmp_path, capsys):
 )
 def test_wrong_options_are_one_line(more, message, model, clip, capsys):
     try:
-        status = measure.main([clip, "--model", model, *more])
+        status = cli.main([clip, "--model", model, *more])
     except SystemExit as leave:
         status = leave.code
     error = capsys.readouterr().err
@@ -254,12 +245,12 @@ def test_wrong_options_are_one_line(more, message, model, clip, capsys):
 
 def test_the_input_is_never_overwritten(model, clip, capsys):
     with pytest.raises(SystemExit):
-        measure.main([clip, "--model", model, "--video", clip])
+        cli.main([clip, "--model", model, "--video", clip])
     assert "is a folder or the input" in capsys.readouterr().err
 
 
 def test_a_missing_model_is_one_line(clip, tmp_path, capsys):
-    assert measure.main([clip, "--model", str(tmp_path / "nothing")]) == 2
+    assert cli.main([clip, "--model", str(tmp_path / "nothing")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
@@ -267,49 +258,19 @@ def test_a_failure_while_writing_leaves_what_was_there(model, clip, tmp_path, mo
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(measure, "film", fail)
+    monkeypatch.setattr(cli, "film", fail)
     (tmp_path / "a.json").write_text("old")
-    files = outputs(tmp_path)
-    assert measure.main([clip, "--model", model, *options(files)]) == 2
+    files = name_outputs(tmp_path)
+    assert cli.main([clip, "--model", model, *to_options(files)]) == 2
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["a.json"]
     assert (tmp_path / "a.json").read_text() == "old"
 
 
-# --------------------------------------------------------------------------------------- figures
-
-
-def test_the_wheel_is_a_clock_from_the_systolic_peak():
-    wheel = plots.colour_wheel(301)
-    rim, centre = 140, 150
-    expected = {(0, -1): (1, 0, 0), (1, 0): (0.5, 1, 0), (0, 1): (0, 1, 1), (-1, 0): (0.5, 0, 1)}
-    for (x, y), colour in expected.items():
-        rgba = wheel[centre + y * rim, centre + x * rim]
-        np.testing.assert_allclose(rgba[:3], np.array(colour) * rim / 150.5, atol=0.01)
-    assert wheel[0, 0, 3] == 0 and wheel[centre, centre, 3] == 1
-    assert np.abs(wheel[centre, centre, :3]).max() < 1e-9
-
-
-def test_the_four_pictures_are_one_beat_from_its_peak():
-    window = SimpleNamespace(start=4.0, end=12.0, bpm=BPM, confidence=0.9)
-    output = SimpleNamespace(windows=[window], field=[pulse_field(4.0)], sampling_rate=12.0)
-    moments = plots.beat_moments(output)
-    turns = BPM / 60 * moments
-    np.testing.assert_allclose(turns - np.round(turns[0]), [0, 0.25, 0.5, 0.75], atol=1e-6)
-    assert abs(moments[0] - 8) < 60 / BPM
-
-
-# --------------------------------------------------------------------------------- the bundled clip
-
-
-@pytest.mark.skipif(
-    not (ROOT / "tiny" / "adapter").is_dir() or not measure.DEMO.is_file(),
-    reason="the miniature or the bundled clip is not there",
-)
 def test_the_bundled_clip(tmp_path, capsys):
     path = tmp_path / "a.json"
-    assert measure.main(["--json", str(path)]) == 0
-    truth = json.loads(measure.DEMO.with_suffix(".json").read_text())
-    assert strict_json(path)["bpm"] == pytest.approx(truth["bpm"], abs=3)
+    assert cli.main(["--json", str(path)]) == 0
+    truth = json.loads(DEMO.with_suffix(".json").read_text())
+    assert read_json(path)["bpm"] == pytest.approx(truth["bpm"], abs=3)
     assert "assets/demo.mp4" in capsys.readouterr().out
 
 
@@ -326,54 +287,34 @@ def matroska(clip, path):
 
 def test_a_stream_is_watched(model, clip, tmp_path, capsys, monkeypatch):
     stream = matroska(clip, tmp_path / "stream.mkv")
-    assert measure.main(["--stream", str(stream), "--model", model, "--stride", "2"]) == 0
+    assert cli.main(["--stream", str(stream), "--model", model, "--stride", "2"]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in printed[1:]] == ["8.0", "10.0", "12.0"]
     assert all(float(line.split()[3]) < 60 for line in printed[1:])
     with stream.open("rb") as pipe:
         monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=pipe))
-        assert measure.main(["--stream", "-", "--model", model, "--window", "6"]) == 0
+        assert cli.main(["--stream", "-", "--model", model, "--window", "6"]) == 0
     assert capsys.readouterr().out.splitlines()[1].split()[0] == "6.0"
 
 
 def test_what_cannot_be_watched_is_refused(model, clip, tmp_path, capsys):
-    assert measure.main(["--webcam", str(tmp_path / "none"), "--model", model]) == 2
+    assert cli.main(["--webcam", str(tmp_path / "none"), "--model", model]) == 2
     assert "no camera or stream that can be opened" in capsys.readouterr().err
     broken = tmp_path / "broken.mkv"
     broken.write_bytes(b"nothing")
-    assert measure.main(["--stream", str(broken), "--model", model]) == 2
+    assert cli.main(["--stream", str(broken), "--model", model]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     with pytest.raises(SystemExit):
-        measure.main(["--webcam", "--json", str(tmp_path / "a.json")])
+        cli.main(["--webcam", "--json", str(tmp_path / "a.json")])
     assert "--webcam and --stream only print" in capsys.readouterr().err
 
 
 def test_a_gif_of_the_overlay(painted, model, clip, tmp_path):
     path = tmp_path / "a.gif"
-    assert measure.main([clip, "--model", model, "--video", str(path)]) == 0
+    assert cli.main([clip, "--model", model, "--video", str(path)]) == 0
     with Image.open(path) as image:
         assert image.n_frames == 120 and image.info["duration"] == 100 and image.size == (320, 240)
         image.seek(60)
         pixels = np.asarray(image.convert("RGB")).astype(int)
     colourful = np.ptp(pixels, 2)
     assert colourful[40:200, 90:230].mean() > 3 * colourful[:, :60].mean()
-
-
-def test_a_long_recording_has_a_curve(painted, model, clip):
-    output = SimpleNamespace(
-        bpm=72.0, bpm_uncertainty=0.2, confidence=0.8, reason=None, sampling_rate=12.0,
-        bvp=np.cos(2 * np.pi * 1.2 * np.arange(240) / 12), times=np.arange(240) / 12,
-        field=np.stack([pulse_field(s) for s in (0, 4, 8, 12)]),
-        sheet=np.zeros((4, 64, 384, 3)),
-        windows=[
-            SimpleNamespace(start=s, end=s + 8, bpm=70.0 + s, confidence=0.2 * s / 4 + 0.2,
-                            crop=(0, 0, 64, 48))
-            for s in (0, 4, 8, 12)
-        ],
-    )  # fmt: skip
-    titles = [axes.get_title(loc="left") for axes in plots.result_figure(output).axes]
-    assert any(title.startswith("heart rate by window") for title in titles)
-    assert any(title.endswith("dots: beats") for title in titles)
-    output.windows, output.field = output.windows[:3], output.field[:3]
-    titles = [axes.get_title(loc="left") for axes in plots.result_figure(output).axes]
-    assert not any(title.startswith("heart rate by window") for title in titles)
