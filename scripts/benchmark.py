@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,12 +57,13 @@ def arguments(argv):
 
 def rendered_clip():
     """10 s at 640x480 under out/."""
-    from pulse_plantain.lab.synthetic import write_clip
+    from pulse_plantain.lab.synthetic import Recipe, write_clip
 
     path = ROOT / "out" / "benchmark.mp4"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_clip(path, CLIP_SEED, seconds=10, size=(640, 480))
+        recipe = replace(Recipe.draw(CLIP_SEED), size=(640, 480))
+        write_clip(path, CLIP_SEED, seconds=10, recipe=recipe)
     return path
 
 

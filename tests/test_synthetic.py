@@ -2,9 +2,8 @@
 
 import json
 import math
-import subprocess
-import sys
 from dataclasses import fields, replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -27,16 +26,28 @@ from pulse_plantain.lab.synthetic import (
 )
 from pulse_plantain.lab.synthetic import fast as fast_path
 from pulse_plantain.lab.synthetic.draw import Draw
-from pulse_plantain.lab.synthetic.frames import ground_truth
+from pulse_plantain.lab.synthetic.frames import describe_clip, write_video
 from pulse_plantain.lab.synthetic.signals import Heart
 from pulse_plantain.lab.synthetic.skin import FITZPATRICK_MELANIN, skin_reflectance
-from pulse_plantain.sheet import SheetGeometry
-from pulse_plantain.video import read_frames
+from pulse_plantain.sheet import Layout, SheetGeometry
+from pulse_plantain.video import Clock, read_frames
 from pulse_plantain.windows import encode_windows
+from scripts import synthesize
 
 GEOMETRY = SheetGeometry(bands=4, samples=96, rows=8, size=(384, 64))
+LAYOUT = Layout(GEOMETRY)
+COARSE = Layout(SheetGeometry(bands=2, samples=24, rows=4, size=(48, 16)), (16, 16))
 SEED = SEEDS["test"]
 SMALL = (160, 120)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """The pictures are small: more threads only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +63,12 @@ def paths(scenes):
     with torch.no_grad():
         for seed in scenes.seeds[:3]:
             scene = draw_scenes([seed], webcam=True, kinds=False)
-            scene = replace(scene, clock=replace(scene.clock, fps=torch.tensor([20.0])))
-            scene = scene.on_sensor(*SMALL)
-            fast = simulate(scene, GEOMETRY, clean=True)
+            clock = replace(scene.camera.clock, fps=torch.tensor([20.0]))
+            scene = replace(scene, camera=replace(scene.camera, clock=clock)).on_sensor(*SMALL)
+            fast = simulate(scene, LAYOUT, clean=True)
             stamps, frames = zip(*render_frames(scene, SMALL, 8.5, noise=False), strict=True)
-            full = next(iter(encode_windows(np.stack(frames), GEOMETRY, timestamps=stamps)))
+            clock = Clock(timestamps=stamps)
+            full = next(iter(encode_windows(np.stack(frames), LAYOUT, clock=clock)))
             results.append(
                 (fast.motion[0].numpy(), full.motion, fast.appearance[0].numpy(), full.appearance)
             )
@@ -85,8 +97,8 @@ def lock_in(trace, phase):
 
 def test_amplitude_and_lag_are_those_of_the_sheet(scenes):
     with torch.no_grad():
-        pulse = simulate(scenes, GEOMETRY, clean=True)
-        none = simulate(scenes.without_pulse(), GEOMETRY, clean=True)
+        pulse = simulate(scenes, LAYOUT, clean=True)
+        none = simulate(scenes.without_pulse(), LAYOUT, clean=True)
     for i in range(len(scenes)):
         trace = -(pulse.motion - none.motion)[i, ..., 1].reshape(96, -1).double()
         measured = lock_in(trace, pulse.phase[i].double()).reshape(8, 4)
@@ -102,19 +114,15 @@ def test_amplitude_and_lag_are_those_of_the_sheet(scenes):
 def test_zero_pulse_is_exactly_none(scenes):
     with torch.no_grad():
         still = scenes.without_pulse()
-        a = simulate(still, GEOMETRY, clean=True)
-        b = simulate(
-            replace(still, heart=replace(still.heart, rate=still.heart.rate * 1.3)),
-            GEOMETRY,
-            clean=True,
-        )
+        faster = replace(still, heart=replace(still.heart, rate=still.heart.rate * 1.3))
+        a, b = (simulate(some, LAYOUT, clean=True) for some in (still, faster))
     assert float(a.amplitude.abs().max()) == 0
-    moves = scenes.cardiac_motion.abs().amax((1, 2)) > 0
+    moves = scenes.motion.cardiac.abs().amax((1, 2)) > 0
     assert (~moves).any() and torch.equal(a.motion[~moves], b.motion[~moves])
 
 
 def test_negatives_have_no_pulse_and_their_share():
-    batch = simulate_batch(split_seeds("train", 120), GEOMETRY, appearance_size=(16, 16))
+    batch = simulate_batch(split_seeds("train", 120), COARSE)
     has = batch.amplitude.amax((1, 2)) > 0
     assert all(bool(h) <= (k == "pulse") for h, k in zip(has, batch.kind, strict=True))
     assert set(batch.kind) <= set(KINDS) and 0.1 < 1 - float(has.float().mean()) < 0.35
@@ -134,14 +142,14 @@ def test_training_clips_have_fewer_hearts_near_rest(monkeypatch):
     assert 50 <= float(resting.min()) and float(resting.max()) <= 120
 
     monkeypatch.setattr(fast_path, "RESTING", 1.0)
-    batch = simulate_batch(split_seeds("train", 40), GEOMETRY, appearance_size=(16, 16))
+    batch = simulate_batch(split_seeds("train", 40), COARSE)
     assert float(batch.bpm.max()) < 140  # 120, and sinus arrhythmia
 
 
 def test_a_clip_depends_on_its_seed_alone():
-    together = simulate_batch([3, 70, 71, 500], GEOMETRY, appearance_size=(16, 16))
-    alone = simulate_batch([71], GEOMETRY, appearance_size=(16, 16))
-    again = simulate_batch([71], GEOMETRY, appearance_size=(16, 16))
+    together = simulate_batch([3, 70, 71, 500], COARSE)
+    alone = simulate_batch([71], COARSE)
+    again = simulate_batch([71], COARSE)
     for field in fields(alone):
         one, other = getattr(alone, field.name), getattr(together, field.name)[2:3]
         if field.name == "kind":
@@ -155,7 +163,7 @@ def test_subjects_are_disjoint_and_shared_by_takes():
     ends = {split: (first, first + 9_999_999) for split, first in SEEDS.items()}
     subjects = {split: [subject_of(s) for s in both] for split, both in ends.items()}
     ordered = sorted(subjects.values())
-    assert all(low[1] < high[0] for low, high in zip(ordered, ordered[1:], strict=False))
+    assert all(low[1] < high[0] for low, high in pairwise(ordered))
     takes = draw_scenes([40, 41, 44], webcam=True, kinds=False)
     assert torch.equal(takes.textures.head[0], takes.textures.head[1])
     assert not torch.equal(takes.textures.head[0], takes.textures.head[2])
@@ -168,9 +176,8 @@ def test_subjects_are_disjoint_and_shared_by_takes():
 
 def test_true_rate_is_the_highest_peak_of_the_spectrum(scenes):
     for i, seed in enumerate(scenes.seeds):
-        truth = ground_truth(
-            draw_scenes([seed], True, False), Recipe((64, 48), "h264", 20), [], 20.0
-        )
+        scene = draw_scenes([seed], webcam=True, kinds=False)
+        truth = describe_clip(scene, Recipe((64, 48), "h264", 20), [], 20.0)
         bvp = np.array(truth["bvp"]) * np.hanning(len(truth["bvp"]))
         frequencies = np.fft.rfftfreq(1 << 16, truth["times"][1]) * 60
         power = np.abs(np.fft.rfft(bvp, 1 << 16))
@@ -196,23 +203,28 @@ def test_motion_moves_textured_pixels():
     """A frame is an earlier one shifted by the head's movement, not a brighter one."""
     with torch.no_grad():
         scene = draw_scenes([SEED + 8], webcam=True, kinds=False).without_pulse()
-        scene = replace(
-            scene,
-            centre=torch.tensor([[0.66, 0.5]]),
-            half_face=torch.tensor([0.4]),
-            light_mix=0 * scene.light_mix,
-            side=0 * scene.side,
-            gradient=0 * scene.gradient,
-            motion_mix=0 * scene.motion_mix,
-            cardiac_motion=0 * scene.cardiac_motion,
-            talk_size=0 * scene.talk_size,
+        view = replace(
+            scene.view, centre=torch.tensor([[0.66, 0.5]]), half_face=torch.tensor([0.4])
         )
+        light, motion = scene.light, scene.motion
+        light = replace(
+            light, shares=0 * light.shares, side=0 * light.side, gradient=0 * light.gradient
+        )
+        motion = replace(
+            motion,
+            shares=0 * motion.shares,
+            cardiac=0 * motion.cardiac,
+            talk_size=0 * motion.talk_size,
+        )
+        scene = replace(scene, view=view, light=light, motion=motion)
         pixels = 10
-        pose = scene.rest_pose.clone()
+        pose = motion.rest_pose.clone()
         pose[:, 0] = pixels / (0.4 * 120)
-        first = next(render_frames(scene, SMALL, 0.05, noise=False))[1].astype(float)
-        moved = replace(scene, rest_pose=pose)
-        second = next(render_frames(moved, SMALL, 0.05, noise=False))[1].astype(float)
+        moved = replace(scene, motion=replace(motion, rest_pose=pose))
+        first, second = (
+            next(render_frames(some, SMALL, 0.05, noise=False))[1].astype(float)
+            for some in (scene, moved)
+        )
     face = (slice(40, 80), slice(60, 100))
     shifted = np.roll(second, -pixels, axis=1)
     assert np.abs(first - second)[face].mean() > 5 * np.abs(first - shifted)[face].mean()
@@ -227,48 +239,72 @@ def test_skin_gets_darker_and_redder_with_melanin():
     assert (ratio.diff() > 0).all()
 
 
-@pytest.mark.parametrize(
-    "codec, quality", [("h264", 18), ("mpeg4", 0.5), ("mjpeg", 0), ("ffv1", 0)]
-)
-def test_files_keep_time_stamps_and_colours(tmp_path, codec, quality):
-    path = tmp_path / ("clip.mkv" if codec == "ffv1" else "clip.mp4")
-    truth = write_clip(path, SEED + 400, seconds=1.0, size=SMALL, codec=codec, quality=quality)
-    stamps, pictures = zip(*read_frames(path), strict=True)
-    assert np.allclose(stamps, truth["frame_times"], atol=1.1e-3)
+@pytest.fixture(scope="module")
+def shots():
+    """A second of a noisy clip: (time, picture) pairs, and the camera's nominal rate."""
     with torch.no_grad():
         scene = draw_scenes([SEED + 400], webcam=True, kinds=False)
-        raw = [picture for _, picture in render_frames(scene, SMALL, 1.0)]
-    error = np.abs(np.stack(pictures).astype(float) - np.stack(raw)).mean()
+        return list(render_frames(scene, SMALL, 1.0)), float(scene.camera.clock.fps)
+
+
+@pytest.mark.parametrize(
+    "codec, quality, container",
+    [("h264", 18, "mp4"), ("mpeg4", 0.5, "mp4"), ("mjpeg", 0, "mp4"), ("ffv1", 0, "matroska")],
+)
+def test_files_keep_time_stamps_and_colours(tmp_path, shots, codec, quality, container):
+    path = tmp_path / "clip"
+    frames, fps = shots
+    written = write_video(path, frames, Recipe(SMALL, codec, quality), fps, container)
+    assert written == [time for time, _ in frames]
+    stamps, pictures = zip(*read_frames(path), strict=True)
+    assert np.allclose(stamps, written, atol=1.1e-3)
+    raw = np.stack([picture for _, picture in frames])
+    error = np.abs(np.stack(pictures).astype(float) - raw).mean()
     assert error < (0.01 if codec == "ffv1" else 8)
 
 
-def test_set_on_disk(tmp_path):
+def test_a_clip_is_recorded_as_it_is_asked(tmp_path):
+    recipe = Recipe(SMALL, "ffv1", 0)
+    truth = write_clip(tmp_path / "clip.mkv", SEED + 400, seconds=0.3, recipe=recipe)
+    assert json.loads(json.dumps(truth)) == json.loads((tmp_path / "clip.json").read_text())
+    assert (truth["codec"], truth["size"]) == ("ffv1", SMALL)
+    with torch.no_grad():
+        scene = draw_scenes([SEED + 400], webcam=True, kinds=False)
+        raw = list(render_frames(scene, SMALL, 0.3))
+    stamps, pictures = zip(*read_frames(tmp_path / "clip.mkv"), strict=True)
+    assert np.allclose(stamps, [time for time, _ in raw], atol=1.1e-3)
+    assert np.abs(np.stack(pictures).astype(float) - [picture for _, picture in raw]).mean() < 0.01
+
+
+def test_set_on_disk(tmp_path, capsys):
     """Names, ground truth, mask, the null twin, going on after an interruption."""
-    options = ["--out", tmp_path / "a", "--count", "2", "--seconds", "0.5"]
-    command = [sys.executable, ROOT / "scripts" / "synthesize.py", *options]
-    run = subprocess.run(command, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
+    start = 3  # two small clips
+    options = ["--out", str(tmp_path / "a"), "--seconds", "0.5", "--start", str(start), "--count"]
+    assert synthesize.main([*options, "2"]) == 0
     names = sorted(p.name for p in (tmp_path / "a").iterdir())
-    stems = [f"test-{subject_of(SEED + 4 * i)}" for i in range(2)]
+    stems = [f"test-{subject_of(SEED + 4 * (start + i))}" for i in range(2)]
     assert names == [f"{stem}.{kind}" for stem in stems for kind in ("json", "mp4", "png")]
     truth = json.loads((tmp_path / "a" / names[0]).read_text())
     assert 40 <= truth["bpm"] < 215 and len(truth["bvp"]) == len(truth["times"]) == 32
+    stamps = [time for time, _ in read_frames(tmp_path / "a" / names[1])]
+    assert np.allclose(stamps, truth["frame_times"], atol=1.1e-3)
     mask = np.asarray(Image.open(tmp_path / "a" / names[2]))
     left, top, right, bottom = (int(v) for v in truth["face_box"])
     assert (mask[top:bottom, left:right] > 127).mean() > 0.25
     assert (mask > 127).sum() < 1.6 * (right - left) * (bottom - top)
 
-    stamp = (tmp_path / "a" / names[1]).stat().st_mtime_ns
-    render_set(tmp_path / "a", "test", 2, seconds=0.5, progress=False)
-    assert (tmp_path / "a" / names[1]).stat().st_mtime_ns == stamp
+    written = (tmp_path / "a" / names[1]).stat().st_mtime_ns
+    render_set(tmp_path / "a", "test", 2, seconds=0.5, start=start, progress=False)
+    assert (tmp_path / "a" / names[1]).stat().st_mtime_ns == written
 
-    render_set(tmp_path / "b", "test", 1, pulse=False, seconds=0.5, progress=False)
+    render_set(tmp_path / "b", "test", 1, pulse=False, seconds=0.5, start=start, progress=False)
     null = json.loads((tmp_path / "b" / names[0]).read_text())
     assert null["bpm"] == 0 and not any(null["bvp"])
     assert null["frame_times"] == truth["frame_times"] and null["quality"] == truth["quality"]
 
-    bad = subprocess.run([*command[:-3], "0"], capture_output=True, text=True)
-    assert bad.returncode == 2 and len(bad.stderr.strip().splitlines()) == 1
+    capsys.readouterr()
+    assert synthesize.main([*options, "0"]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
 def test_bundled_clip_is_the_renderers():

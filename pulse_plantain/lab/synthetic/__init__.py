@@ -3,7 +3,8 @@
 from .draw import SEEDS, split_seeds, subject_of
 from .fast import SyntheticBatch, simulate, simulate_batch
 from .frames import Recipe, render_frames, render_set, render_ubfc2, write_clip
-from .scene import KINDS, Scenes, draw_scenes
+from .scene import KINDS, Scenes
+from .staging import draw_scenes
 
 __all__ = [
     "KINDS",

@@ -4,9 +4,11 @@ A clip's numbers depend on its own seed only, never on the batch it is drawn in.
 """
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import torch
+from torch import Tensor
 
 SEEDS = {"train": 0, "validation": 10_000_000, "test": 20_000_000}
 """First seed of each split; a split holds 10,000,000 seeds."""
@@ -17,8 +19,8 @@ TAKES = 4
 _UNIFORMS = 768
 
 
-def split_seeds(split, count, start=0):
-    """The seeds [start, start + count) of a split, as a range.
+def split_seeds(split: str, count: int, start: int = 0) -> range:
+    """The seeds [start, start + count) of a split.
 
     Raises:
         ValueError: if the split is unknown or holds fewer seeds.
@@ -30,26 +32,33 @@ def split_seeds(split, count, start=0):
     return range(SEEDS[split] + start, SEEDS[split] + start + count)
 
 
-def subject_of(seed):
+def subject_of(seed: int) -> int:
     """Subject number of a seed: identity, tone and face geometry come from it alone."""
     return seed // TAKES
 
 
 class Draw:
-    """One table of uniform numbers per seed, read from left to right by every clip alike.
+    """One table of uniform numbers per seed, which every clip reads from left to right.
+
+    A seed means a clip only as long as the numbers are asked for in the same order, so a new
+    property of a scene must be drawn after all others.
 
     Args:
         seeds: B integers >= 0.
         stream: which independent stream of the seeds to read.
     """
 
-    def __init__(self, seeds, stream):
+    def __init__(self, seeds: Iterable[int], stream: int):
         self.generators = [np.random.Generator(np.random.PCG64([stream, int(s)])) for s in seeds]
         table = np.stack([g.random(_UNIFORMS) for g in self.generators])
         self.table, self.cursor = torch.from_numpy(table), 0
 
-    def uniform(self, low=0.0, high=1.0, *shape):
-        """float32 [B, *shape], uniform between low and high."""
+    def uniform(self, low: float = 0.0, high: float = 1.0, *shape: int) -> Tensor:
+        """Uniform numbers between low and high, float32 [B, *shape].
+
+        Raises:
+            RuntimeError: if the table is used up.
+        """
         count = math.prod(shape)
         part = self.table[:, self.cursor : self.cursor + count]
         if part.shape[1] < count:
@@ -57,20 +66,32 @@ class Draw:
         self.cursor += count
         return (low + (high - low) * part).reshape(-1, *shape).float()
 
-    def log_uniform(self, low, high, *shape):
-        """float32 [B, *shape], uniform in the logarithm."""
+    def log_uniform(self, low: float, high: float, *shape: int) -> Tensor:
+        """Numbers that are uniform in the logarithm, float32 [B, *shape]."""
         return self.uniform(math.log(low), math.log(high), *shape).exp()
 
-    def normal(self, *shape):
-        """float32 [B, *shape], standard normal (inverse of the distribution function)."""
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normal numbers, float32 [B, *shape] (inverse of the distribution function)."""
         return torch.erfinv(self.uniform(-1 + 1e-6, 1 - 1e-6, *shape)) * math.sqrt(2)
 
-    def coin(self, probability, *shape):
-        """float32 [B, *shape], 1 with the given probability, else 0."""
+    def coin(self, probability: float, *shape: int) -> Tensor:
+        """1 with the given probability, else 0; float32 [B, *shape]."""
         return (self.uniform(0, 1, *shape) < probability).float()
 
-    def noise(self, *shape):
-        """float32 [B, *shape], standard normal, for textures: from the generators themselves."""
+    def uniform_map(self, low: float, high: float) -> Tensor:
+        """One uniform number a clip as [B, 1, 1], to be broadcast over its picture."""
+        return self.uniform(low, high, 1, 1)
+
+    def log_uniform_map(self, low: float, high: float) -> Tensor:
+        """One number a clip that is uniform in the logarithm, as [B, 1, 1]."""
+        return self.log_uniform(low, high, 1, 1)
+
+    def coin_map(self, probability: float) -> Tensor:
+        """One coin a clip as [B, 1, 1], to be broadcast over its picture."""
+        return self.coin(probability, 1, 1)
+
+    def noise(self, *shape: int) -> Tensor:
+        """Standard normal noise for textures, float32 [B, *shape], from the generators."""
         return torch.from_numpy(
             np.stack([g.standard_normal(shape, dtype=np.float32) for g in self.generators])
         )

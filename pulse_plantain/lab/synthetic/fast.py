@@ -4,13 +4,18 @@ The scene is shaded on a coarse grid of points with textures averaged over the s
 sheet's sample times; noise and codec are added to the cell means.
 """
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
+
+from pulse_plantain.sheet import Layout
 
 from .draw import Draw
-from .scene import Moment, draw_scenes
+from .scene import Layers, Moment, Scenes
 from .signals import TAU
+from .staging import draw_scenes
 
 POINTS = 4
 """Shaded points along each side of a cell."""
@@ -19,10 +24,11 @@ RESTING = 0.25
 """Share of the training clips whose heart is near rest; of the clips that are measured it is 0.6.
 Of rates above 150 bpm, which are read worst, there are then twice as many to learn from."""
 
-_LAYER_SIZE = 64
-_CHUNK = 8  # clips drawn at once, and
-_TIMES = 12  # sample times shaded at once: more fall out of the processor's caches
+_LAYER_SIZE = 64  # places along each side of the averaged textures
+# More clips drawn at once, or more sample times shaded at once, fall out of a processor's caches.
+_CLIPS_AT_ONCE, _TIMES_AT_ONCE = 8, 12
 _PROBES = 6  # times at which the cells' pulse strength is measured
+_SHOTS = 3  # times that the appearance is the mean of
 
 
 @dataclass(frozen=True)
@@ -40,16 +46,16 @@ class SyntheticBatch:
         kind: B names of scene.KINDS.
     """
 
-    motion: torch.Tensor
-    appearance: torch.Tensor
-    phase: torch.Tensor
-    amplitude: torch.Tensor
-    phase_lag: torch.Tensor
-    bpm: torch.Tensor
-    kind: list
+    motion: Tensor
+    appearance: Tensor
+    phase: Tensor
+    amplitude: Tensor
+    phase_lag: Tensor
+    bpm: Tensor
+    kind: list[str]
 
 
-def grid_points(box, columns, rows):
+def place_grid(box: Tensor, columns: int, rows: int) -> Tensor:
     """Centres [B, rows * columns, 2] of an even grid over boxes [B, 4], row by row."""
     x = (torch.arange(columns) + 0.5) / columns
     y = (torch.arange(rows) + 0.5) / rows
@@ -57,59 +63,84 @@ def grid_points(box, columns, rows):
     return box[:, None, :2] + unit * (box[:, 2:] - box[:, :2])[:, None]
 
 
-def cell_means(values, rows, bands):
-    """[B, T, 3, points of a grid row by row] -> [B, T, rows, bands, 3]."""
-    batch, times = values.shape[:2]
-    cells = values.reshape(batch, times, 3, rows, POINTS, bands, POINTS).mean((4, 6))
-    return cells.permute(0, 1, 3, 4, 2)
+@dataclass(frozen=True)
+class _Grid:
+    """Shaded points [B, P, 2] of the cells, and the textures averaged over their spacing."""
+
+    rows: int
+    bands: int
+    points: Tensor
+    layers: Layers
+
+    @classmethod
+    def over(cls, scenes, rows, bands):
+        """POINTS x POINTS points in each cell of the scenes' boxes."""
+        columns, lines = bands * POINTS, rows * POINTS
+        layers = scenes.layers(_spacing(scenes, columns, lines), _LAYER_SIZE)
+        return cls(rows, bands, place_grid(scenes.view.box, columns, lines), layers)
+
+    def shade_cells(self, scenes, moment):
+        """Means of the camera values over the cells, [B, T, rows, bands, 3]."""
+        values = scenes.shade(self.layers, moment, self.points)
+        shape = (*values.shape[:3], self.rows, POINTS, self.bands, POINTS)
+        return values.reshape(shape).mean((4, 6)).permute(0, 1, 3, 4, 2)
 
 
-def pulse_strength(scenes, layers, moment, points, rows, bands):
-    """Amplitude and lag of the pulse in each cell, from the shader's own derivative.
+def _spacing(scenes, columns, lines):
+    """Width and height [B, 2] of a point's share of the boxes, picture heights."""
+    box = scenes.view.box
+    return (box[:, 2:] - box[:, :2]) / torch.tensor([columns, lines])
 
-    Returns:
-        (amplitude [B, rows, bands], phase_lag [B, rows, bands] rad).
+
+def _probe_pulse(scenes, grid, moment):
+    """Amplitude and lag (rad) of the pulse in each cell, each [B, rows, bands].
+
+    They are measured from the shader's own derivative.
     """
-    every = max(1, moment.pulse.shape[1] // _PROBES)
-    few = Moment.from_stacked(moment.stacked()[:, :, every // 2 :: every])
+    few = moment.thin(_PROBES)
     none, unit = torch.zeros_like(few.pulse), torch.ones_like(few.pulse)
-    probe = replace(scenes, amplitude=torch.full_like(scenes.amplitude, 1e-2))
+    probe = scenes.with_amplitude(1e-2)
     rate = TAU * scenes.heart.rate[:, None]
 
-    def cells(pulse, slope):
-        values = probe.shade(layers, replace(few, pulse=pulse, slope=slope), points)
-        return cell_means(values, rows, bands)[..., 1].mean(1)
+    def shade_green(pulse, slope):
+        return grid.shade_cells(probe, replace(few, pulse=pulse, slope=slope))[..., 1].mean(1)
 
-    still = cells(none, none)
-    in_phase = (still - cells(unit, none)) / still / 1e-2
+    still = shade_green(none, none)
+    in_phase = (still - shade_green(unit, none)) / still / 1e-2
     # A slope of -rate is the quadrature wave: a cell with delay d gives strength * d * rate.
-    late = (still - cells(none, -rate * unit)) / still / 1e-2
-    amplitude = scenes.amplitude[:, None, None] * torch.hypot(in_phase, late)
+    late = (still - shade_green(none, -rate * unit)) / still / 1e-2
+    amplitude = scenes.pulse.amplitude[:, None, None] * torch.hypot(in_phase, late)
     lag = torch.where(in_phase > 1e-3, torch.atan2(late, in_phase), torch.zeros_like(late))
     return amplitude, lag
 
 
-def sensor_noise(scenes, cells, weights, draw):
-    """Noise of cell means [B, T, rows, bands, 3]: read, shot and rounding, averaged as they are."""
+def _draw_noise(draw, scenes, cells, weights):
+    """Noise of cell means [B, T, rows, bands, 3]: read, shot and rounding, averaged as they are.
+
+    Args:
+        draw: random numbers of the clips.
+        scenes: of B clips.
+        cells: [B, T, rows, bands, 3] camera values.
+        weights: [B, T, F] of each frame in each sample.
+    """
+    view, camera = scenes.view, scenes.camera
     rows, bands = cells.shape[2:4]
-    area = (
-        (scenes.box[:, 2:] - scenes.box[:, :2]).prod(-1) * scenes.rows**2 / (rows * bands)
-    ).clamp(1)
+    pixels = (view.box[:, 2:] - view.box[:, :2]).prod(-1) * view.rows**2 / (rows * bands)
     share = weights.square().sum(-1)  # [B, T]: 1 / (effective number of frames)
 
     def over(value):
         return value[:, None, None, None, None]
 
-    variance = over(scenes.read_noise**2) + over(scenes.shot_noise**2) * cells + 1 / 12 / 255**2
-    sigma = (variance / over(area) * share[:, :, None, None, None]).sqrt()
+    variance = over(camera.read_noise**2) + over(camera.shot_noise**2) * cells + 1 / 12 / 255**2
+    sigma = (variance / over(pixels.clamp(1)) * share[:, :, None, None, None]).sqrt()
     return sigma * draw.noise(*cells.shape[1:])
 
 
 _YCC = torch.tensor([[0.299, 0.587, 0.114], [-0.169, -0.331, 0.5], [0.5, -0.419, -0.081]])
 
 
-def compress(cells, codec, window, draw):
-    """A crude video codec on cell means: small changes are held back, coded ones come with errors.
+def compress(cells: Tensor, codec: Tensor, window: float, draw: Draw) -> Tensor:
+    """Send cell means through a crude video codec, which holds small changes back and errs.
 
     Each cell's luma and chroma follow the picture by d * d^2 / (d^2 + zone^2) for a change d: the
     average of many blocks, of which those with too small a residual are skipped. Each step adds a
@@ -123,10 +154,10 @@ def compress(cells, codec, window, draw):
         codec: [B, 5] dead zone (camera units), its factor for chroma, rounding error (camera
             units), its factor for chroma, key interval (s).
         window: seconds that the T samples cover.
-        draw: a :class:`Draw`.
+        draw: random numbers of the clips.
 
     Returns:
-        the same shape.
+        [B, T, rows, bands, 3].
     """
     zone, zone_chroma, error, error_chroma, interval = codec.T
     one = torch.ones_like(zone)
@@ -149,52 +180,37 @@ def compress(cells, codec, window, draw):
     return torch.stack(out, 1) @ torch.linalg.inv(_YCC).T
 
 
-def simulate(scenes, geometry, window=8.0, appearance_size=(64, 64), clean=False):
-    """Renders scenes on the coarse grid.
+def simulate(
+    scenes: Scenes, layout: Layout, window: float = 8.0, clean: bool = False
+) -> SyntheticBatch:
+    """Render scenes on the coarse grid.
 
     Args:
-        scenes: :class:`Scenes` of B clips.
-        geometry: anything with ``bands``, ``samples``, ``rows``.
+        scenes: B clips.
+        layout: how many cells and samples there are, and the size of the appearance image.
         window: seconds, from the start of each scene.
-        appearance_size: (width, height).
         clean: leave noise and codec out.
-
-    Returns:
-        :class:`SyntheticBatch`.
     """
-    rows, bands, samples = geometry.rows, geometry.bands, geometry.samples
-    columns, lines = bands * POINTS, rows * POINTS
-    stamps, kept = scenes.clock.stamps(window)
-    weights = scenes.clock.sample_weights(stamps, kept, samples, window)
-    moment = Moment.from_stacked(scenes.moment(stamps).stacked() @ weights.mT)
+    geometry, camera = layout.geometry, scenes.camera
+    stamps, kept = camera.clock.stamps(window)
+    weights = camera.clock.sample_weights(stamps, kept, geometry.samples, window)
+    moment = Moment.unstack(scenes.moment(stamps).stack() @ weights.mT)
 
-    span = scenes.box[:, 2:] - scenes.box[:, :2]
-    layers = scenes.layers(span / torch.tensor([columns, lines]), _LAYER_SIZE)
-    points = grid_points(scenes.box, columns, lines)
-    cells = [
-        cell_means(scenes.shade(layers, part, points), rows, bands)
-        for part in map(Moment.from_stacked, moment.stacked().split(_TIMES, 2))
-    ]
-    cells = torch.cat(cells, 1)
-    amplitude, lag = pulse_strength(scenes, layers, moment, points, rows, bands)
+    grid = _Grid.over(scenes, geometry.rows, geometry.bands)
+    parts = moment.split(_TIMES_AT_ONCE)
+    cells = torch.cat([grid.shade_cells(scenes, part) for part in parts], 1)
+    amplitude, lag = _probe_pulse(scenes, grid, moment)
     if not clean:
         draw = Draw(scenes.seeds, stream=3)
-        cells = cells + sensor_noise(scenes, cells, weights, draw)
-        cells = compress(cells, scenes.codec, window, draw)
+        cells = cells + _draw_noise(draw, scenes, cells, weights)
+        cells = compress(cells, camera.codec, window, draw)
     mean = cells.mean(1, keepdim=True).clamp(min=1 / 255)
 
-    width, height = appearance_size
-    third = samples // 3
-    few = Moment.from_stacked(moment.stacked()[:, :, third // 2 :: third])
-    sharp = scenes.layers(span / torch.tensor([width, height]), _LAYER_SIZE)
-    frames = scenes.shade(sharp, few, grid_points(scenes.box, width, height))
-    appearance = frames.mean(1).mT.reshape(-1, height, width, 3)
-
-    middle = (torch.arange(samples) + 0.5) * (window / samples)
+    middle = (torch.arange(geometry.samples) + 0.5) * (window / geometry.samples)
     phase = scenes.heart.phase(middle.expand(len(scenes), -1))
     return SyntheticBatch(
         motion=(cells - mean) / mean,
-        appearance=appearance.contiguous(),
+        appearance=_shade_appearance(scenes, moment, layout.appearance_size),
         phase=phase.float(),
         amplitude=amplitude,
         phase_lag=lag,
@@ -203,26 +219,49 @@ def simulate(scenes, geometry, window=8.0, appearance_size=(64, 64), clean=False
     )
 
 
+def _shade_appearance(scenes, moment, size):
+    """Mean [B, height, width, 3] of a few frames, for a size (width, height)."""
+    width, height = size
+    layers = scenes.layers(_spacing(scenes, width, height), _LAYER_SIZE)
+    points = place_grid(scenes.view.box, width, height)
+    frames = scenes.shade(layers, moment.thin(_SHOTS), points)
+    return frames.mean(1).mT.reshape(-1, height, width, 3).contiguous()
+
+
 @torch.no_grad()
-def simulate_batch(seeds, geometry, window=8.0, appearance_size=(64, 64)):
-    """Draws and renders one clip per seed: :func:`simulate` of :func:`draw_scenes`.
+def simulate_batch(seeds: Iterable[int], layout: Layout, window: float = 8.0) -> SyntheticBatch:
+    """Draw and render one clip per seed: :func:`simulate` of :func:`.staging.draw_scenes`.
 
     Every kind of clip and crops are among them; of each 32 seeds the first 8 go to all extremes,
     the others are webcam scenes. Fewer hearts are near rest than in the clips that are measured
     (:data:`RESTING`).
+
+    Args:
+        seeds: B integers >= 0.
+        layout, window: see :func:`simulate`.
     """
     seeds, parts, order = list(seeds), [], []
     for webcam in (False, True):
         chosen = [i for i, seed in enumerate(seeds) if (seed // 8 % 4 > 0) == webcam]
-        for start in range(0, len(chosen), _CHUNK):
-            some = chosen[start : start + _CHUNK]
+        for start in range(0, len(chosen), _CLIPS_AT_ONCE):
+            some = chosen[start : start + _CLIPS_AT_ONCE]
             scenes = draw_scenes(
                 [seeds[i] for i in some], webcam=webcam, crops=True, resting=RESTING
             )
-            parts.append(simulate(scenes, geometry, window, appearance_size))
+            parts.append(simulate(scenes, layout, window))
             order += some
     back = torch.tensor(order).argsort()
-    rows = {f.name: [getattr(p, f.name) for p in parts] for f in fields(SyntheticBatch)}
-    kinds = sum(rows.pop("kind"), [])
-    tensors = {name: torch.cat(values)[back] for name, values in rows.items()}
-    return SyntheticBatch(kind=[kinds[i] for i in back], **tensors)
+    kinds = [kind for part in parts for kind in part.kind]
+
+    def join(name):
+        return torch.cat([getattr(part, name) for part in parts])[back]
+
+    return SyntheticBatch(
+        motion=join("motion"),
+        appearance=join("appearance"),
+        phase=join("phase"),
+        amplitude=join("amplitude"),
+        phase_lag=join("phase_lag"),
+        bpm=join("bpm"),
+        kind=[kinds[i] for i in back],
+    )

@@ -1,12 +1,18 @@
 """What changes in a clip, as functions of continuous time: heart, motion, light, frame clock.
 
-Every function is evaluated at any times [B, T] in seconds, so that any renderer sees the same clip.
+Every function can be evaluated at any times [B, T] in seconds, so both renderers see the same clip.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
+
+from .draw import Draw
 
 TAU = 2 * math.pi
 
@@ -15,46 +21,51 @@ TAU = 2 * math.pi
 class Drift:
     """Sums of K sinusoids with a falling spectrum; amplitude, frequency, phase [B, C, K]."""
 
-    amplitude: torch.Tensor
-    frequency: torch.Tensor
-    phase: torch.Tensor
+    amplitude: Tensor
+    frequency: Tensor
+    phase: Tensor
 
     @classmethod
-    def draw(cls, draw, channels, low, high, count=5, exponent=1.0):
-        """Unit-scale drifts with frequencies from ``low`` to ``high`` Hz, spectrum 1/f^exponent."""
-        frequency = draw.log_uniform(low, high, channels, count)
-        amplitude = draw.normal(channels, count) * (low / frequency) ** exponent
+    def draw(cls, draw: Draw, channels: int, low: float, high: float) -> Drift:
+        """Unit-scale drifts with frequencies from ``low`` to ``high`` Hz and a spectrum of 1/f."""
+        shape = (channels, 5)
+        frequency = draw.log_uniform(low, high, *shape)
+        amplitude = draw.normal(*shape) * (low / frequency)
         amplitude = amplitude / amplitude.square().sum(-1, keepdim=True).sqrt().clamp(min=1e-3)
-        return cls(amplitude, frequency, draw.uniform(0, TAU, channels, count))
+        return cls(amplitude, frequency, draw.uniform(0, TAU, *shape))
 
-    def at(self, times):
-        """[B, C, T]."""
+    def at(self, times: Tensor) -> Tensor:
+        """Values [B, C, T] at times [B, T] in s."""
         angle = TAU * self.frequency[..., None] * times[:, None, None] + self.phase[..., None]
         return (self.amplitude[..., None] * angle.sin()).sum(2)
 
 
 @dataclass(frozen=True)
 class Jerks:
-    """Sudden moves that are held a while and undone, each recurring; every field [B, C, K]."""
+    """Sudden moves that are held a while and undone, each recurring.
 
-    size: torch.Tensor
-    start: torch.Tensor
-    rise: torch.Tensor
-    hold: torch.Tensor
-    period: torch.Tensor
+    size [B, C, K]; the rest is [B, 1, K], as all channels jerk together: start, rise, hold and
+    period in s.
+    """
+
+    size: Tensor
+    start: Tensor
+    rise: Tensor
+    hold: Tensor
+    period: Tensor
 
     @classmethod
-    def draw(cls, draw, channels, count=3):
+    def draw(cls, draw: Draw, channels: int) -> Jerks:
         """Heavy-tailed sizes (a normal over the root of a uniform number), a few in ten seconds."""
-        tail = draw.normal(1, count) / draw.uniform(0.05, 1, 1, count).sqrt()
-        size = (tail * draw.normal(channels, count) * 0.6).clamp(-4, 4)
-        shape = (1, count)  # all channels jerk together
+        shape = (1, 3)
+        tail = draw.normal(*shape) / draw.uniform(0.05, 1, *shape).sqrt()
+        size = (tail * draw.normal(channels, 3) * 0.6).clamp(-4, 4)
         period = draw.uniform(7, 20, *shape)
         start, rise = draw.uniform(0, 20, *shape), draw.log_uniform(0.03, 0.4, *shape)
         return cls(size, start, rise, draw.log_uniform(0.2, 8, *shape), period)
 
-    def at(self, times):
-        """[B, C, T]."""
+    def at(self, times: Tensor) -> Tensor:
+        """Values [B, C, T] at times [B, T] in s."""
         since = (times[:, None, None] - self.start[..., None]) % self.period[..., None]
         rise = self.rise[..., None]
         hold = torch.minimum(self.hold, 0.6 * self.period)[..., None]
@@ -71,14 +82,14 @@ class Rhythm:
     pause [B, 3]: depth 0..1, rate Hz, phase.
     """
 
-    frequency: torch.Tensor
-    gain: torch.Tensor
-    phase: torch.Tensor
-    waver: torch.Tensor
-    pause: torch.Tensor
+    frequency: Tensor
+    gain: Tensor
+    phase: Tensor
+    waver: Tensor
+    pause: Tensor
 
     @classmethod
-    def draw(cls, draw, channels, low, high):
+    def draw(cls, draw: Draw, channels: int, low: float, high: float) -> Rhythm:
         """Unit-scale rhythm between ``low`` and ``high`` Hz, whose channels differ in phase."""
         overtones = torch.stack(
             [draw.uniform(1, 1), draw.uniform(0, 0.5), draw.uniform(0, 0.25)], -1
@@ -94,17 +105,30 @@ class Rhythm:
             torch.stack(pause, -1),
         )
 
-    def at(self, times):
-        """[B, C, T]."""
+    def at(self, times: Tensor) -> Tensor:
+        """Values [B, C, T] at times [B, T] in s."""
         depth, rate, start = (x[:, None] for x in self.waver.unbind(-1))
         angle = TAU * self.frequency[:, None] * times + depth * (TAU * rate * times + start).sin()
         depth, rate, start = (x[:, None] for x in self.pause.unbind(-1))
         present = 1 - depth * (2 * (TAU * rate * times + start).sin() + 0.5).sigmoid()
-        total = 0
+        total = torch.zeros(())
         for k in range(3):
             wave = ((k + 1) * angle[:, None] + self.phase[:, :, k, None]).sin()
             total = total + self.gain[:, :, k, None] * wave
         return total * present[:, None]
+
+
+def mix(shares: Tensor, sources: Sequence[Drift | Jerks | Rhythm], times: Tensor) -> Tensor:
+    """Weighted sum [B, C, T] of S sources with C channels each, at times [B, T] in s.
+
+    Args:
+        shares: [B, C, S] weight of each source in each channel.
+        sources: as many.
+        times: [B, T] s.
+    """
+    return torch.einsum(
+        "bcs,sbct->bct", shares, torch.stack([source.at(times) for source in sources])
+    )
 
 
 @dataclass(frozen=True)
@@ -120,27 +144,27 @@ class Heart:
     breath_depth [B, 2]: of the pulse's amplitude (fraction) and baseline (in pulse amplitudes).
     """
 
-    rate: torch.Tensor
-    depth: torch.Tensor
-    nu: torch.Tensor
-    start: torch.Tensor
-    harmonics: torch.Tensor
-    breath: torch.Tensor
-    breath_depth: torch.Tensor
+    rate: Tensor
+    depth: Tensor
+    nu: Tensor
+    start: Tensor
+    harmonics: Tensor
+    breath: Tensor
+    breath_depth: Tensor
 
     @classmethod
-    def draw(cls, draw, resting=0.6):
-        """Rates of 40 to 180 bpm.
+    def draw(cls, draw: Draw, resting: float = 0.6) -> Heart:
+        """Hearts with rates of 40 to 180 bpm.
 
         Args:
-            draw: Draw.
+            draw: random numbers of the clips.
             resting: share of the hearts between 50 and 120 bpm, mostly near 85; the others lie
                 evenly between 40 and 180. With the default, three quarters are below 120.
         """
         usual = 50 + 70 * (draw.uniform() + draw.uniform()) / 2
         bpm = torch.where(draw.coin(resting) > 0, usual, draw.uniform(40, 180))
         breath = draw.uniform(0.12, 0.45)
-        others = draw.log_uniform(0.08, 1.0, 6) * 1.0
+        others = draw.log_uniform(0.08, 1.0, 6)
         nu = torch.cat([draw.uniform(0.02, 0.05)[:, None], breath[:, None], others], 1)
         depth = torch.cat(
             [
@@ -150,31 +174,23 @@ class Heart:
             ],
             1,
         )
-        # Two wrapped Gaussians, the systolic wave and the dicrotic one; their Fourier coefficients.
-        k = torch.arange(1, 5)
-        width, late = draw.uniform(0.5, 0.9), draw.uniform(1.6, 2.6)
-        width2, height2 = draw.uniform(0.5, 1.0), draw.uniform(0.0, 0.6)
-        first = torch.exp(-((k * width[:, None]) ** 2) / 2).to(torch.complex64)
-        second = height2[:, None] * torch.exp(-((k * width2[:, None]) ** 2) / 2)
-        harmonics = first + torch.polar(second, -k * late[:, None])
-        turn = harmonics[:, :1].abs() / harmonics[:, :1]
-        harmonics = harmonics * turn**k / harmonics[:, :1].abs()
+        harmonics = _draw_waveform(draw)
         breath_depth = torch.stack([draw.uniform(0, 0.3), draw.uniform(0, 0.5)], -1)
         return cls(bpm / 60, depth, nu, draw.uniform(0, TAU, 8), harmonics, breath, breath_depth)
 
-    def phase(self, times):
+    def phase(self, times: Tensor) -> Tensor:
         """Phase of the fundamental [B, T] in rad, unwrapped; 0 (mod TAU) is the systolic peak."""
         times = times.double()[:, :, None]
         wave = (TAU * self.nu[:, None] * times + self.start[:, None]).sin()
         sway = (self.depth / (TAU * self.nu))[:, None] * wave
         return TAU * self.rate[:, None] * (times[..., 0] + sway.sum(-1))
 
-    def bpm(self, start, end):
+    def bpm(self, start: float, end: float) -> Tensor:
         """Mean rate [B] between two times (s): cycles over time."""
         phase = self.phase(torch.tensor([[start, end]]).expand(len(self.rate), 2))
         return ((phase[:, 1] - phase[:, 0]) / (TAU * (end - start)) * 60).float()
 
-    def pulse(self, times):
+    def pulse(self, times: Tensor) -> tuple[Tensor, Tensor]:
         """Pulse and its derivative by time (1/s), each [B, T], in amplitudes of the fundamental."""
         phase = self.phase(times)
         k = torch.arange(1, 5)
@@ -187,33 +203,49 @@ class Heart:
         return pulse, slope
 
 
+def _draw_waveform(draw):
+    """Fourier coefficients, complex [B, 4], of two wrapped Gaussians: the systolic wave and the
+    dicrotic one. They are turned and scaled so that the first is 1."""
+    k = torch.arange(1, 5)
+    width, late = draw.uniform(0.5, 0.9), draw.uniform(1.6, 2.6)
+    width2, height2 = draw.uniform(0.5, 1.0), draw.uniform(0.0, 0.6)
+    first = torch.exp(-((k * width[:, None]) ** 2) / 2).to(torch.complex64)
+    second = height2[:, None] * torch.exp(-((k * width2[:, None]) ** 2) / 2)
+    harmonics = first + torch.polar(second, -k * late[:, None])
+    turn = harmonics[:, :1].abs() / harmonics[:, :1]
+    return harmonics * turn**k / harmonics[:, :1].abs()
+
+
 @dataclass(frozen=True)
 class FrameClock:
-    """Presentation times of a camera's frames: jitter, drops.
+    """Presentation times of a camera's frames, with jitter and dropped frames.
 
-    fps [B]; jitter [B], fraction of a frame interval; drop [B], probability; dice [B, 2, N].
+    fps [B]; jitter [B], fraction of a frame interval; drop [B], probability; dice [B, 2, N],
+    normal random numbers for the jitter and the drop of each frame.
     """
 
-    fps: torch.Tensor
-    jitter: torch.Tensor
-    drop: torch.Tensor
-    dice: torch.Tensor
+    fps: Tensor
+    jitter: Tensor
+    drop: Tensor
+    dice: Tensor
 
     @classmethod
-    def draw(cls, draw, count=1024):
+    def draw(cls, draw: Draw) -> FrameClock:
+        """Common camera rates and odd ones, 20 to 60 pictures a second."""
         common = torch.tensor([20.0, 24.0, 25.0, 30.0, 30.0, 30.0, 30.0, 50.0, 60.0])
         fps = common[draw.uniform(0, 8.999).long()]
         fps = torch.where(draw.coin(0.3) > 0, draw.uniform(20, 60), fps)
         jitter = draw.coin(0.6) * draw.log_uniform(0.005, 0.2)
         drop = draw.coin(0.3) * draw.log_uniform(0.005, 0.15)
-        return cls(fps, jitter, drop, draw.noise(2, count))
+        return cls(fps, jitter, drop, draw.noise(2, 1024))
 
-    def stamps(self, seconds):
-        """(stamps [B, F] s, kept [B, F] bool): all frames begun within ``seconds``, and a few more.
+    def stamps(self, seconds: float) -> tuple[Tensor, Tensor]:
+        """All frames begun within ``seconds``, and a few more.
 
-        ``kept`` is False for frames the recorder dropped.
+        Returns:
+            (stamps [B, F] in s, kept [B, F] bool: False for frames that the recorder dropped).
         """
-        count = int(math.ceil(seconds * float(self.fps.max()))) + 4
+        count = math.ceil(seconds * float(self.fps.max())) + 4
         index = torch.arange(count)
         dice = self.dice[:, :, index % self.dice.shape[-1]]
         shift = self.jitter[:, None] * dice[:, 0].clamp(-2, 2)
@@ -221,11 +253,19 @@ class FrameClock:
         kept = (torch.special.ndtr(dice[:, 1]) >= self.drop[:, None]) | (index == 0)
         return (index + shift) / self.fps[:, None], kept
 
-    def sample_weights(self, stamps, kept, samples, window):
-        """Weights [B, samples, F] of each frame in each sample's mean, samples even in the window.
+    def sample_weights(self, stamps: Tensor, kept: Tensor, samples: int, window: float) -> Tensor:
+        """Weight of each frame in each sample's mean, for samples that divide the window evenly.
 
-        The signal runs straight from kept frame to kept frame (as in clip_encoder.box_means), so a
+        The signal runs straight from kept frame to kept frame (as in windows.box_means), so a
         frame's weight is the integral of a hat over the sample.
+
+        Args:
+            stamps, kept: from :meth:`stamps`.
+            samples: number of samples.
+            window: s that they cover.
+
+        Returns:
+            [B, samples, F].
         """
         edges = torch.linspace(0, window, samples + 1)[:, None]
         before = torch.where(kept, stamps, -math.inf).cummax(1).values.roll(1, 1)

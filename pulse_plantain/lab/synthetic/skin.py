@@ -4,6 +4,7 @@ Two layers: an epidermis that only absorbs, over a dermis that scatters and hold
 """
 
 import torch
+from torch import Tensor
 
 # Molar extinction of oxygenated and deoxygenated haemoglobin, cm^-1 M^-1 (compiled by S. Prahl,
 # omlc.org/spectra/hemoglobin), at four wavelengths (nm) of a camera's red, green and blue.
@@ -18,8 +19,13 @@ FITZPATRICK_MELANIN = (0.010, 0.025, 0.05, 0.10, 0.16, 0.27, 0.43)
 """Borders of types I to VI in melanosome volume fraction of the epidermis (after S. Jacques, "Skin
 optics" (1998): light 1.3-6.3 %, moderate 11-16 %, dark 18-43 %)."""
 
+PULSE_COLOUR = (0.33, 0.77, 0.53)
+"""Relative pulsatile amplitude of red, green and blue under white light: the signature of blood (de
+Haan and van Leest, "Improved motion robustness of remote-PPG by using the blood volume pulse
+signature", Physiological Measurement 35, 2014)."""
 
-def skin_reflectance(melanin, blood, oxygenation=0.75):
+
+def skin_reflectance(melanin: Tensor, blood: Tensor, oxygenation: float = 0.75) -> Tensor:
     """Diffuse reflectance of skin in red, green and blue.
 
     Absorption and scattering as in S. Jacques, "Skin optics" (1998); the dermis reflects
