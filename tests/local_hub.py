@@ -24,6 +24,7 @@ class LocalHub:
     def __init__(self, repos):
         self.repos = {name: Path(folder) for name, folder in repos.items()}
         self.requests = []
+        self._commits = {}
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -54,11 +55,13 @@ class LocalHub:
         return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
 
     def commit(self, name):
-        """The repo's only commit, a digest of its content."""
-        digest = hashlib.sha1()
-        for file in self.files(name):
-            digest.update(file.encode() + (self.repos[name] / file).read_bytes())
-        return digest.hexdigest()
+        """The repo's only commit, a digest of its content when it was first asked for."""
+        if name not in self._commits:
+            digest = hashlib.sha1()
+            for file in self.files(name):
+                digest.update(file.encode() + (self.repos[name] / file).read_bytes())
+            self._commits[name] = digest.hexdigest()
+        return self._commits[name]
 
     def _answer(self, request, body):
         path = unquote(urlparse(request.path).path).strip("/")
