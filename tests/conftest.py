@@ -1,4 +1,4 @@
-"""Fixtures of the tests: tiny random components and pipelines over them."""
+"""Fixtures of the tests: the miniature, tiny random components and pipelines over them."""
 
 import copy
 import os
@@ -21,6 +21,14 @@ def tiny_pipe():
     pipe = PulsePipeline(**tiny_components.components(), geometry=GEOMETRY, noise_scale=0.25)
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+@pytest.fixture(scope="session")
+def miniature():
+    """The trained miniature with its adapter on the CPU, loaded once; do not change it."""
+    from pulse_plantain.loading import load_pipeline
+
+    return load_pipeline(device="cpu")
 
 
 @pytest.fixture

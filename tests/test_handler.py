@@ -1,8 +1,14 @@
-"""handler.py behind a server that speaks the toolkit's protocol; contact sheets."""
+"""handler.py, loaded as the toolkit loads it and behind a server that speaks its protocol.
+
+A measurement looks at one box only, except where a test says that the pulse is searched for.
+"""
 
 import base64
 import io
 import json
+import shutil
+import subprocess
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
@@ -14,21 +20,28 @@ from conftest import ROOT
 from PIL import Image
 
 import handler
-from pulse_plantain.contact_sheet import GRID, frames_from_contact_sheet, make_contact_sheet
-from pulse_plantain.video import Clock
-from scripts import contact_sheet, measure
+from pulse_plantain import cli
+from pulse_plantain.contact_sheet import frames_from_contact_sheet
 
 DEMO = ROOT / "assets" / "demo.mp4"
+BPM = json.loads((ROOT / "assets" / "demo.json").read_text())["bpm"]
+FACE = {"crop": [90, 74, 178, 186], "window": 8}
+"""Where the face of the bundled clip is; read in windows of one length."""
+SMALL_FACE = {"crop": [36, 30, 71, 74], "window": 8}
+"""The same on its contact sheet."""
 
 
 @pytest.fixture(scope="module")
-def endpoint():
-    return handler.EndpointHandler(str(ROOT))
+def endpoint(miniature):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(handler, "load_served", lambda root: miniature)
+        return handler.EndpointHandler(str(ROOT))
 
 
 @pytest.fixture(scope="module")
 def sheet():
-    return make_contact_sheet(DEMO)
+    """The contact sheet of the bundled clip."""
+    return Image.open(ROOT / "assets" / "contact-sheet.png").convert("RGB")
 
 
 def png(image):
@@ -82,7 +95,52 @@ def client(endpoint):
     server.shutdown()
 
 
+AS_THE_TOOLKIT = """
+import importlib.util, json, sys
+
+folder, foreign, installed = sys.argv[1:]
+sys.path[:] = [foreign, *(place for place in sys.path if place != installed)]
+spec = importlib.util.spec_from_file_location("handler.EndpointHandler", folder + "/handler.py")
+sys.path.insert(0, folder)
+module = importlib.util.module_from_spec(spec)
+sys.modules["handler.EndpointHandler"] = module
+spec.loader.exec_module(module)
+answer = module.EndpointHandler(folder)(json.load(sys.stdin))
+files = [m.__file__ for name, m in sys.modules.items() if name.split(".")[0] == "pulse_plantain"]
+print(json.dumps({"answer": answer, "files": files, "foreign": "rppg" in sys.modules}))
+"""
+"""What check_and_register_custom_pipeline_from_directory of huggingface-inference-toolkit does."""
+
+
+def test_the_toolkit_loads_it_from_a_folder_and_measures(tmp_path):
+    """Nothing of ours is installed; what is has the name of a folder that once was here."""
+    folder, foreign, outside = (tmp_path / name for name in ("repository", "foreign", "outside"))
+    for place in (folder, foreign / "rppg", outside):
+        place.mkdir(parents=True)
+    (foreign / "rppg" / "__init__.py").write_text("raise ImportError('another package')\n")
+    shutil.copy(ROOT / "handler.py", folder)
+    without = shutil.ignore_patterns("lab", "__pycache__")
+    shutil.copytree(ROOT / "pulse_plantain", folder / "pulse_plantain", ignore=without)
+    (folder / "tiny").symlink_to(ROOT / "tiny")
+    data = {"inputs": base64_of(DEMO.read_bytes()), "parameters": {**FACE, "output": "json"}}
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", AS_THE_TOOLKIT, str(folder), str(foreign), str(ROOT)],
+        input=json.dumps(data),
+        cwd=outside,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["answer"]["bpm"] == pytest.approx(BPM, abs=3)
+    assert len(told["files"]) > 10
+    assert all(file.startswith(str(folder)) for file in told["files"])
+    assert not told["foreign"]
+
+
 def test_a_contact_sheet_dropped_into_the_widget(client, sheet, tmp_path):
+    """Without parameters, so the pulse is searched for."""
     path = tmp_path / "sheet.png"  # the client guesses the content type from the name
     sheet.save(path)
     page = client.image_to_image(path, model=client.model)
@@ -90,7 +148,7 @@ def test_a_contact_sheet_dropped_into_the_widget(client, sheet, tmp_path):
 
 
 def test_parameters_travel_with_a_base64_picture(client, endpoint, sheet):
-    drawn = client.image_to_image(png(sheet), output="sheet", model=client.model)
+    drawn = client.image_to_image(png(sheet), output="sheet", model=client.model, **SMALL_FACE)
     assert drawn.size == endpoint.pipe.geometry.size
     again = client.image_to_image(png(drawn), output="sheet", model=client.model)
     off = np.abs(np.asarray(again, int) - np.asarray(drawn, int))
@@ -108,41 +166,44 @@ def base64_of(content):
     return base64.b64encode(content).decode()
 
 
-def test_a_video_in_json_is_read_as_measure_reads_it(endpoint, tmp_path):
+def test_a_video_in_json_is_read_as_the_command_reads_it(endpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "load", lambda args: endpoint.pipe)
     out = tmp_path / "demo.json"
-    assert measure.main(["--json", str(out)]) == 0
-    wanted = json.loads(out.read_text())
-    data = {"inputs": base64_of(DEMO.read_bytes()), "parameters": {"output": "json"}}
+    box = [str(side) for side in FACE["crop"]]
+    assert cli.main([str(DEMO), "--json", str(out), "--window", "8", "--crop", *box]) == 0
+    data = {"inputs": base64_of(DEMO.read_bytes()), "parameters": {**FACE, "output": "json"}}
     answer = json.loads(json.dumps(endpoint(data)))
-    assert answer.keys() == wanted.keys()
-    assert answer["bpm"] == pytest.approx(wanted["bpm"], abs=0.01)
-    data["inputs"] = "data:video/mp4;base64," + data["inputs"]
-    data["parameters"] |= {
-        "seed": 3,
-        "ensemble": 2,
-        "steps": 1,
-        "window": 6,
-        "prompt": "draw a pulse",
-        "crop": None,
-    }
-    assert len(endpoint(data)["windows"]) > len(answer["windows"]) - 1
+    assert answer == json.loads(out.read_text())
+    assert answer["bpm"] == pytest.approx(BPM, abs=3)
+
+
+def test_every_parameter_reaches_the_pipeline(endpoint):
+    clip = "data:video/mp4;base64," + base64_of(DEMO.read_bytes())
+    ignored = {"prompt": "draw a pulse", "grid": None, "seconds": None}
+    chosen = {"crop": FACE["crop"], "output": "json", **ignored}
+    chosen |= {"fps": 29, "window": 6, "steps": 2, "ensemble": 2, "seed": 3}
+    answer = endpoint({"inputs": clip, "parameters": chosen})
+    first, last = answer["windows"][0], answer["windows"][-1]
+    assert (first["start"], first["end"]) == (0, 6)
+    assert last["end"] == pytest.approx(300 / 29, abs=0.1)
+    assert endpoint({"inputs": clip, "parameters": chosen}) == answer
+    for name, value in {"steps": 1, "ensemble": 1, "seed": 4, "crop": [80, 74, 178, 186]}.items():
+        other = endpoint({"inputs": clip, "parameters": {**chosen, name: value}})
+        assert other["bvp"] != answer["bvp"], name
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
 def test_animations_are_clips(endpoint, sheet, kind):
-    frames = handler_frames(sheet)
+    frames = frames_from_contact_sheet(sheet)
     file = io.BytesIO()
     options = {"lossless": True} if kind == "WEBP" else {}
     frames[0].save(
         file, kind, save_all=True, append_images=frames[1:], duration=83, loop=0, **options
     )
-    answer = endpoint({"inputs": base64_of(file.getvalue()), "parameters": {"output": "json"}})
+    parameters = {**SMALL_FACE, "output": "json"}
+    answer = endpoint({"inputs": base64_of(file.getvalue()), "parameters": parameters})
     end = max(window["end"] for window in answer["windows"])
     assert end == pytest.approx(8, abs=0.4)  # a GIF counts in 10 ms
-
-
-def handler_frames(sheet):
-    return frames_from_contact_sheet(sheet)
 
 
 def small_video(path, size=(64, 48), seconds=2, container="mp4"):
@@ -203,7 +264,8 @@ def test_limits(endpoint, tmp_path, monkeypatch):
 
 def test_nothing_is_left_behind(endpoint, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    endpoint({"inputs": base64_of(DEMO.read_bytes()), "parameters": {"output": "json"}})
+    parameters = {**FACE, "output": "json"}
+    assert endpoint({"inputs": base64_of(DEMO.read_bytes()), "parameters": parameters})["windows"]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -212,29 +274,5 @@ def test_no_stack_trace_leaves_the_handler(endpoint, sheet, monkeypatch):
         raise KeyError("secret")
 
     monkeypatch.setattr(endpoint.pipe, "look", broken)
-    with pytest.raises(ValueError, match="^the input could not be measured$"):
+    with pytest.raises(ValueError, match=r"^the input could not be measured$"):
         endpoint({"inputs": sheet})
-
-
-def test_a_sheet_keeps_fractions_of_a_grey_level(tmp_path):
-    times = np.arange(0, 9, 1 / 30)
-    levels = 100 + 0.2 * np.sin(2 * np.pi * 1.1 * times)
-    clip = np.broadcast_to((levels / 255)[:, None, None, None], (len(times), 96, 128, 3))
-    np.testing.assert_allclose(clip[0, 0, 0], levels[0] / 255)
-
-    image = make_contact_sheet(clip.astype(np.float32), clock=Clock(30))
-    means = np.array([np.asarray(frame).mean() for frame in handler_frames(image)])
-    middle = (np.arange(96) + 0.5) / 12
-    wanted = 100 + 0.2 * np.sin(2 * np.pi * 1.1 * middle)
-    assert image.size == (12 * 128, 8 * 96)
-    assert np.abs(means - wanted).max() < 0.03
-
-
-def test_contact_sheet_script(tmp_path, capsys):
-    out = tmp_path / "sheet.png"
-    assert contact_sheet.main([str(DEMO), str(out)]) == 0
-    assert Image.open(out).size[0] % GRID[1] == 0
-    assert contact_sheet.main([str(DEMO), str(tmp_path / "b.png"), "--start", "60"]) == 2
-    assert "no 8 s from 60 s on" in capsys.readouterr().err
-    assert not (tmp_path / "b.png").exists()
-    assert contact_sheet.main([]) == 2
