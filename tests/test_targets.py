@@ -48,7 +48,7 @@ def test_amplitude_map_is_the_true_one_in_good_light(clips):
         if motion > 0.06 or light > 0.02:
             continue
         truth = batch.amplitude[index].numpy()
-        found = targets.shown(
+        found = targets.keep_significant(
             *targets.local_amplitude(batch.motion[index].numpy(), batch.phase[index].numpy())
         )
         matches.append(np.corrcoef(np.abs(found).ravel(), truth.ravel())[0, 1])
@@ -67,7 +67,7 @@ def test_noise_alone_stays_black():
     phase = 2 * np.pi * 1.2 * (np.arange(96) + 0.5) / 12
     motion = 0.01 * rng.standard_normal((96, 50, 40, 3))
     amplitude, floor = targets.local_amplitude(motion, phase)
-    assert np.mean(np.abs(targets.shown(amplitude, floor)) > 0) < 0.08
+    assert np.mean(np.abs(targets.keep_significant(amplitude, floor)) > 0) < 0.08
     # Of white noise of deviation s over n samples the standard error is s sqrt(2 / n), and three
     # equal channels added as the signature p says have s / |p|.
     expected = 0.01 * np.sqrt(2 / 96) / np.linalg.norm(targets.BLOOD)

@@ -18,7 +18,13 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor
 
 from pulse_plantain.lab import miniature, training
-from pulse_plantain.lab.pictures import KINDS, TASKS, examples, pictures
+from pulse_plantain.lab.pictures import (
+    KINDS,
+    TASK_PROMPTS,
+    TASKS,
+    draw_examples,
+    draw_pictures,
+)
 from pulse_plantain.pipeline import PulsePipeline
 from scripts import ablate, train_adapter, train_base
 
@@ -40,7 +46,7 @@ def interrupt_at(monkeypatch, module, step):
 
 
 def test_pictures_are_varied_and_repeatable():
-    first, again = (pictures(rng(), 20, 64, 128) for _ in range(2))
+    first, again = (draw_pictures(rng(), 20, 64, 128) for _ in range(2))
     assert torch.equal(first, again)
     assert first.min() >= 0 and first.max() <= 1
     contrast = first.std((1, 2, 3))
@@ -50,21 +56,21 @@ def test_pictures_are_varied_and_repeatable():
 
 
 def test_tasks_give_pictures_of_the_same_size_and_do_what_they_say():
-    prompts, thumbnail, source, target = examples(rng(), 16, 32, 64, (32, 32))
+    prompts, thumbnail, source, target = draw_examples(rng(), 16, 32, 64, (32, 32))
     assert len(prompts) == 16 and thumbnail.shape == (16, 3, 32, 32)
     assert source.shape == target.shape == (16, 3, 32, 64)
-    picture = pictures(rng(1), 1, 32, 64)
-    assert torch.equal(TASKS["draw the negative"](picture, None), 1 - picture)
-    assert torch.equal(TASKS["mirror it left to right"](picture, None)[..., 0], picture[..., -1])
-    assert TASKS["blur it"](picture, None).var() < picture.var()
+    picture = draw_pictures(rng(1), 1, 32, 64)
+    assert torch.equal(TASKS["draw the negative"](picture, picture), 1 - picture)
+    assert torch.equal(TASKS["mirror it left to right"](picture, picture)[..., 0], picture[..., -1])
+    assert TASKS["blur it"](picture, picture).var() < picture.var()
 
 
 def test_the_encoder_is_the_patches_principal_components_at_any_contrast():
-    vae = miniature.components(list(TASKS), 0)["vae"].eval()
+    vae = miniature.components(list(TASK_PROMPTS), 0)["vae"].eval()
     train_base.start_vae(vae, 0)
-    batches = (pictures(train_base.step_rng(0, 0, s), 32, 64, 128) * 2 - 1 for s in range(12))
+    batches = (draw_pictures(train_base.step_rng(0, 0, s), 32, 64, 128) * 2 - 1 for s in range(12))
     basis = miniature.patch_basis(batches).flatten(1)
-    faint = 0.01 * (pictures(rng(3), 4, 32, 64) - 0.5)
+    faint = 0.01 * (draw_pictures(rng(3), 4, 32, 64) - 0.5)
     with torch.no_grad():
         latents = vae.encode(faint).latent_dist.mode()
     exact = (F.unfold(faint, 8, stride=8).transpose(1, 2) @ basis.T).mT.unflatten(2, (4, 8))
@@ -78,7 +84,7 @@ def test_the_base_resumes_to_the_same_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(train_base, "THUMBNAIL", (32, 32))
 
     def train(folder):
-        parts = miniature.components(list(TASKS), 0)
+        parts = miniature.components(list(TASK_PROMPTS), 0)
         train_base.start_vae(parts["vae"], 0)
         arguments = type("Arguments", (), {"seed": 0, "steps": 3, "batch": 2})
         log = training.Log(tmp_path / "log.jsonl", 0, {})

@@ -4,9 +4,11 @@ No picture here holds a pulse and no task decodes a phase; nothing else of the p
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from torch import Generator, Tensor
 
 # ---------------------------------------------------------------------------------------- pictures
 
@@ -20,8 +22,8 @@ def _grid(height, width):
     return torch.arange(height)[:, None] / height, torch.arange(width)[None] / height
 
 
-def hsv_colour(hue, saturation, value):
-    """RGB of HSV arrays of one shape [...] -> [..., 3]; hue in turns."""
+def hsv_to_rgb(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
+    """Colours [..., 3] in RGB of three tensors [...] of one shape; hue in turns."""
     channels = [
         value * (1 - saturation * (1 - (2 - ((hue * 6 + shift) % 6 - 3).abs()).clamp(0, 1)))
         for shift in (3, 1, 5)
@@ -29,8 +31,8 @@ def hsv_colour(hue, saturation, value):
     return torch.stack(channels, -1)
 
 
-def clouds(rng, count, height, width):
-    """Coloured noise with a power-law spectrum of random exponent and anisotropy."""
+def draw_clouds(rng: Generator, count: int, height: int, width: int) -> Tensor:
+    """Draw coloured noise with a power-law spectrum of random exponent and anisotropy."""
     fy = torch.fft.fftfreq(height)[None, :, None] * height
     fx = torch.fft.rfftfreq(width)[None, None] * height
     stretch = torch.exp(_uniform(rng, (count, 1, 1), -1.5, 1.5))
@@ -45,8 +47,8 @@ def clouds(rng, count, height, width):
     return 0.5 + 0.2 * torch.lerp(picture, grey, _uniform(rng, (count, 1, 1, 1)))
 
 
-def gratings(rng, count, height, width):
-    """Sums of three sinusoidal or square gratings of random direction, period, colour and bend."""
+def draw_gratings(rng: Generator, count: int, height: int, width: int) -> Tensor:
+    """Draw sums of three sine or square gratings of random direction, period, colour and bend."""
     y, x = _grid(height, width)
     picture = torch.full((count, 3, height, width), 0.5)
     for _ in range(3):
@@ -63,8 +65,8 @@ def gratings(rng, count, height, width):
     return picture
 
 
-def mosaics(rng, count, height, width):
-    """Random colours on blocks; one block shape a call, heights and widths of 1 to 32 pixels."""
+def draw_mosaics(rng: Generator, count: int, height: int, width: int) -> Tensor:
+    """Draw random colours on blocks of 1 to 32 pixels, the same blocks in all of them."""
     heights, widths = (2, 4, 4, 8, 8, 16, 16, 32), (1, 2, 2, 4, 4, 8, 16, 32)
     block_height = heights[int(torch.randint(0, 8, (), generator=rng))]
     block_width = widths[int(torch.randint(0, 8, (), generator=rng))]
@@ -79,8 +81,8 @@ def mosaics(rng, count, height, width):
     return 0.5 + 0.2 * picture[..., :height, :width]
 
 
-def shapes(rng, count, height, width):
-    """Up to eight soft-edged ellipses and boxes over a linear colour gradient."""
+def draw_shapes(rng: Generator, count: int, height: int, width: int) -> Tensor:
+    """Draw eight soft-edged ellipses and boxes over a linear colour gradient."""
     y, x = _grid(height, width)
     corner = _uniform(rng, (3, count, 3, 1, 1))
     picture = corner[0] + (corner[1] - corner[0]) * y + (corner[2] - corner[0]) * x * height / width
@@ -97,14 +99,14 @@ def shapes(rng, count, height, width):
     return picture
 
 
-def rainbows(rng, count, height, width):
-    """Saturated colours whose hue and value are smooth random fields or ramps; black areas."""
+def draw_rainbows(rng: Generator, count: int, height: int, width: int) -> Tensor:
+    """Draw saturated colours with black areas; hue and value are smooth fields, ramps or blocks."""
     y, x = _grid(height, width)
-    fields = clouds(rng, count, height, width) * 2.5 - 0.75
+    fields = draw_clouds(rng, count, height, width) * 2.5 - 0.75
     angle = _uniform(rng, (count, 1, 1), 0, 2 * math.pi)
     turns = torch.exp(_uniform(rng, (count, 1, 1), math.log(0.3), math.log(10.0)))
     ramp = (x * angle.cos() + y * angle.sin()) * turns
-    blocks = mosaics(rng, count, height, width)[:, 0] * 2
+    blocks = draw_mosaics(rng, count, height, width)[:, 0] * 2
     pick = torch.rand((count, 1, 1), generator=rng)
     hue = torch.where(
         pick < 0.4, ramp + 0.3 * fields[:, 0], torch.where(pick < 0.7, blocks, fields[:, 0])
@@ -117,14 +119,15 @@ def rainbows(rng, count, height, width):
         torch.ones_like(value),
         fields[:, 2].clamp(0, 1),
     )
-    return hsv_colour(hue % 1, saturation, value).movedim(-1, 1)
+    return hsv_to_rgb(hue % 1, saturation, value).movedim(-1, 1)
 
 
-KINDS = (clouds, gratings, mosaics, shapes, rainbows)
+KINDS = (draw_clouds, draw_gratings, draw_mosaics, draw_shapes, draw_rainbows)
+"""What pictures are made of: each draws [count, 3, height, width]."""
 
 
-def pictures(rng, count, height, width):
-    """Procedural pictures in [0, 1], [count, 3, height, width] float32.
+def draw_pictures(rng: Generator, count: int, height: int, width: int) -> Tensor:
+    """Draw procedural pictures in [0, 1], [count, 3, height, width] float32.
 
     Every picture blends two kinds through a soft mask or panels, then changes its contrast (down to
     a few grey levels) and mean, and may get pixel noise; all random numbers come from ``rng``.
@@ -135,7 +138,7 @@ def pictures(rng, count, height, width):
         ]
         for _ in range(2)
     )
-    mask = torch.sigmoid((clouds(rng, count, height, width)[:, :1] - 0.5) * 40)
+    mask = torch.sigmoid((draw_clouds(rng, count, height, width)[:, :1] - 0.5) * 40)
     panels = 2 ** int(torch.randint(0, 4, (), generator=rng))
     chosen = (torch.rand((count, 1, 1, panels), generator=rng) < 0.5).float()
     chosen = F.interpolate(chosen, (height, width))
@@ -189,15 +192,14 @@ def _normalise(picture):
 
 def _rainbow(picture):
     level = picture.mean(1)
-    return hsv_colour(0.8 * level, torch.ones_like(level), torch.ones_like(level)).movedim(-1, 1)
+    return hsv_to_rgb(0.8 * level, torch.ones_like(level), torch.ones_like(level)).movedim(-1, 1)
 
 
-def _through(picture, thumbnail):
-    """The picture, lit by the thumbnail stretched over it."""
-    return picture * F.interpolate(_grey(thumbnail), picture.shape[2:], mode="bilinear")
+def _enlarge(thumbnail, picture):
+    return F.interpolate(thumbnail, picture.shape[2:], mode="bilinear")
 
 
-TASKS = {
+TASKS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "copy the picture": lambda p, t: p,
     "draw the negative": lambda p, t: 1 - p,
     "draw it in grey": lambda p, t: _grey(p),
@@ -218,37 +220,58 @@ TASKS = {
     "stretch the contrast": lambda p, t: _normalise(p),
     "paint the brightness as a rainbow": lambda p, t: _rainbow(p),
     "stretch the contrast and paint it as a rainbow": lambda p, t: _rainbow(_normalise(p)),
-    "light it with the small picture": _through,
-    "draw the small picture large": lambda p, t: F.interpolate(t, p.shape[2:], mode="bilinear"),
-    "remove the noise": None,
-    "fill the holes": None,
+    "light it with the small picture": lambda p, t: p * _enlarge(_grey(t), p),
+    "draw the small picture large": lambda p, t: _enlarge(t, p),
 }
-"""Prompt -> function of (picture, thumbnail); None: the picture, from a damaged one."""
+"""Prompt -> what is to be drawn of a picture p and a thumbnail t."""
 
 
-def examples(rng, count, height, width, thumbnail_size):
-    """A batch of picture-to-picture tasks, at most eight different ones.
+def _add_noise(rng, picture):
+    level = torch.exp(_uniform(rng, (len(picture), 1, 1, 1), math.log(0.02), math.log(0.3)))
+    return picture + level * torch.randn(picture.shape, generator=rng)
+
+
+def _cut_holes(rng, picture):
+    holes = draw_clouds(rng, len(picture), *picture.shape[2:])[:, :1] > 0.6
+    return torch.where(holes, torch.zeros_like(picture), picture)
+
+
+REPAIRS: dict[str, Callable[[Generator, Tensor], Tensor]] = {
+    "remove the noise": _add_noise,
+    "fill the holes": _cut_holes,
+}
+"""Prompt -> how the picture that is to be drawn is damaged before it is shown."""
+
+TASK_PROMPTS = (*TASKS, *REPAIRS)
+"""All tasks, each as likely as any other."""
+
+
+def draw_examples(
+    rng: Generator, count: int, height: int, width: int, thumbnail_size: tuple[int, int]
+) -> tuple[list[str], Tensor, Tensor, Tensor]:
+    """Draw a batch of picture-to-picture tasks, at most eight different ones.
+
+    Args:
+        rng: where all random numbers come from.
+        count: number of examples.
+        height, width: of the pictures in pixels.
+        thumbnail_size: (height, width) of the reference pictures.
 
     Returns:
-        (prompts: list of ``count`` str, thumbnail [count, 3, h, w], source and target
+        (``count`` prompts, thumbnail [count, 3, h, w], source and target
         [count, 3, height, width]), pictures in [0, 1].
     """
-    source = pictures(rng, count, height, width)
-    thumbnail = pictures(rng, count, *thumbnail_size)
-    names = list(TASKS)
+    source = draw_pictures(rng, count, height, width)
+    thumbnail = draw_pictures(rng, count, *thumbnail_size)
     prompts, sources, targets = [], [], []
     for part in torch.arange(count).tensor_split(min(8, count)):
-        name = names[int(torch.randint(0, len(names), (), generator=rng))]
+        prompt = TASK_PROMPTS[int(torch.randint(0, len(TASK_PROMPTS), (), generator=rng))]
         given, wanted = source[part], source[part]
-        if name == "remove the noise":
-            level = torch.exp(_uniform(rng, (len(part), 1, 1, 1), math.log(0.02), math.log(0.3)))
-            given = given + level * torch.randn(given.shape, generator=rng)
-        elif name == "fill the holes":
-            holes = clouds(rng, len(part), height, width)[:, :1] > 0.6
-            given = torch.where(holes, torch.zeros_like(given), given)
+        if prompt in REPAIRS:
+            given = REPAIRS[prompt](rng, given)
         else:
-            wanted = TASKS[name](given, thumbnail[part])
-        prompts += [name] * len(part)
+            wanted = TASKS[prompt](given, thumbnail[part])
+        prompts += [prompt] * len(part)
         sources.append(given)
         targets.append(wanted)
     return prompts, thumbnail, torch.cat(sources).clamp(0, 1), torch.cat(targets).clamp(0, 1)

@@ -64,7 +64,7 @@ def shard_of(recording: Recording, samples, window, stride):
             continue
         if not np.isfinite(bpm):
             continue
-        found = targets.shown(*targets.local_amplitude(part.motion, phase))
+        found = targets.keep_significant(*targets.local_amplitude(part.motion, phase))
         rows.append(
             {
                 "motion": part.motion.astype(np.float16),
