@@ -1,0 +1,139 @@
+"""One run of the evaluation: the data that a command line names, measured and summed up.
+
+The rows and what they say are made in lab/evaluation.py; here is chosen what is measured.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pulse_plantain.lab import evaluation
+from pulse_plantain.lab.datasets import DATASETS, Recording
+from pulse_plantain.lab.measuring import Instruments, check_methods
+from pulse_plantain.lab.running import join_processes
+from pulse_plantain.lab.sources import choose_subjects
+from pulse_plantain.lab.synthetic import render_set
+from pulse_plantain.video import ClipError
+
+NAMED = tuple(name for name in DATASETS if name != "synthetic")
+"""Data sets that lie in a folder of their own, as NAME:DIR names them."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """The recordings that are to be measured.
+
+    Attributes:
+        source: "synthetic:SPLIT", "folder:DIR" (videos without truth) or NAME:DIR with one of
+            :data:`NAMED`.
+        rendering: folder where clips are rendered that are missing.
+        splits: splits.json whose test subjects alone are measured; None for all subjects.
+        clips: folder of rendered clips; None where they shall be rendered.
+        null: folder of the same clips without a pulse.
+        count: clips to render.
+    """
+
+    source: str
+    rendering: Path
+    splits: Path | None = None
+    clips: Path | None = None
+    null: Path | None = None
+    count: int = 200
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("folder", *DATASETS) or not self.where:
+            kinds = ", ".join(["synthetic:SPLIT", "folder:DIR", *(f"{n}:DIR" for n in NAMED)])
+            raise ClipError(f"--data must be one of {kinds}, got {self.source!r}")
+
+    @property
+    def kind(self) -> str:
+        """What stands before the colon."""
+        return self.source.partition(":")[0]
+
+    @property
+    def where(self) -> str:
+        """What stands behind the colon: a split or a folder."""
+        return self.source.partition(":")[2]
+
+    @property
+    def name(self) -> str:
+        """What the data are called in results."""
+        if self.kind == "folder":
+            return Path(self.where).name
+        return f"synthetic-{self.where}" if self.kind == "synthetic" else self.kind
+
+    def list_recordings(self) -> list[Recording]:
+        """The recordings, rendered where they are missing.
+
+        Raises:
+            ClipError: if there are none.
+        """
+        if self.kind == "folder":
+            return evaluation.video_recordings(self.where)
+        if self.kind == "synthetic":
+            clips = self.clips or self._render(pulse=True)
+            return evaluation.synthetic_recordings(clips)
+        recordings = evaluation.dataset_recordings(self.kind, self.where)
+        return choose_subjects(recordings, self.splits, "test") if self.splits else recordings
+
+    def find_null(self) -> Path | None:
+        """The folder of the clips without a pulse, rendered where the others are; None without."""
+        if self.kind != "synthetic" or self.null:
+            return self.null if self.kind == "synthetic" else None
+        return None if self.clips else self._render(pulse=False)
+
+    def _render(self, pulse: bool) -> Path:
+        """Folder of the rendered clips of the split, finished where it is not."""
+        folder = self.rendering / f"synthetic-{self.where}{'' if pulse else '-null'}"
+        with join_processes().main_process_first():
+            render_set(folder, self.where, self.count, pulse=pulse)
+        return folder
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an evaluation found.
+
+    Attributes:
+        rows: of all recordings by all methods.
+        null_rows: of the clips without a pulse.
+        figures: of :func:`pulse_plantain.lab.evaluation.summary`; None where no rate is known.
+    """
+
+    rows: list[dict[str, Any]]
+    null_rows: list[dict[str, Any]]
+    figures: dict[str, Any] | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """What results say of it."""
+        return {"figures": self.figures, "rows": self.rows, "null_rows": self.null_rows}
+
+    def to_text(self) -> str:
+        """A Markdown table: a line a method, or a line a row where no rate is known."""
+        return evaluation.table(self.figures) if self.figures else evaluation.listing(self.rows)
+
+
+def evaluate(data: Data, methods: Sequence[str], instruments: Instruments, seed: int) -> Outcome:
+    """Measure data by methods and sum the rows up.
+
+    Clips without a pulse are measured by the pipeline alone, as the other methods never abstain.
+
+    Args:
+        data: to be measured.
+        methods: of :data:`pulse_plantain.lab.measuring.METHODS`.
+        instruments: to measure with.
+        seed: of the bootstrap over subjects.
+
+    Raises:
+        ClipError: if there is nothing to measure, or a method is unknown.
+    """
+    check_methods(methods)
+    rows = instruments.measure(data.name, data.list_recordings(), methods)
+    if data.kind == "folder":
+        return Outcome(rows, [], None)
+    null, null_rows = data.find_null(), []
+    if null and evaluation.PULSE in methods:
+        recordings = evaluation.synthetic_recordings(null)
+        null_rows = instruments.measure(f"{data.name}-null", recordings, [evaluation.PULSE])
+    return Outcome(rows, null_rows, evaluation.summary(rows, null_rows, seed))
