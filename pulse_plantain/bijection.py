@@ -20,8 +20,13 @@ channels by at most d = 1/510. With f = f(a) and g(y) = 3c ((1 - y)^(-1/2) - 1) 
   phase within a sixth of the circle is (middle channel) / (largest channel).
 """
 
+from typing import Any, TypeAlias
+
 import numpy as np
 import torch
+
+Array: TypeAlias = Any
+"""A NumPy array (or a number) or a torch tensor; what comes back is of the same kind."""
 
 AMPLITUDE_SCALE = 0.004
 """Scale c of the power transform for the pulse amplitude: f(0.005) = 0.50 (AC/DC, a fraction)."""
@@ -45,7 +50,7 @@ def _backend(x):
     return np, wide, lambda y: y.astype(dtype, copy=False)
 
 
-def power_transform(x, scale):
+def power_transform(x: Array, scale: float) -> Array:
     """Barron's power transform with lambda = -3, extended oddly to negative numbers.
 
     f(x) = sign(x) (1 - (1 + |x| / (3 c))^-2), i.e. 1 - (1 - |x| / (lambda c))^(lambda + 1)
@@ -62,14 +67,14 @@ def power_transform(x, scale):
     return back(xp.sign(x) * (1 - (1 + xp.abs(x) / (3 * scale)) ** -2))
 
 
-def inverse_power_transform(y, scale):
+def inverse_power_transform(y: Array, scale: float) -> Array:
     """Inverse of :func:`power_transform`; values at or beyond +-1 are taken just below it."""
     xp, y, back = _backend(y)
     inside = xp.clip(xp.abs(y), 0, _LARGEST)
     return back(xp.sign(y) * (3 * scale) * ((1 - inside) ** -0.5 - 1))
 
 
-def encode(phase, amplitude):
+def encode(phase: Array, amplitude: Array) -> Array:
     """Colour of a phase and an amplitude.
 
     Args:
@@ -98,7 +103,7 @@ def encode(phase, amplitude):
     return back(xp.stack(channels, -1))
 
 
-def project(rgb):
+def project(rgb: Array) -> tuple[Array, Array]:
     """Nearest colour on the three faces, and its distance.
 
     Args:
@@ -124,7 +129,7 @@ def project(rgb):
     return back(face), back(residual)
 
 
-def decode(rgb):
+def decode(rgb: Array) -> tuple[Array, Array, Array]:
     """Phase and amplitude of a colour: exact inverse of :func:`encode` on its image.
 
     Any other colour is first projected onto the nearest point of the three faces.
@@ -153,13 +158,13 @@ def decode(rgb):
     return back(sixths * _SIXTH), back(amplitude), back(residual)
 
 
-def encode_phasor(z):
+def encode_phasor(z: Array) -> Array:
     """Colour [..., 3] of complex phasors z = a exp(i phase) [...]; float dtype of z's parts."""
     angle = torch.angle(z) if isinstance(z, torch.Tensor) else np.angle(z)
     return encode(angle, abs(z))
 
 
-def decode_phasor(rgb):
+def decode_phasor(rgb: Array) -> tuple[Array, Array]:
     """(complex phasors a exp(i phase) [...], residual [...]) of colours [..., 3]."""
     phase, amplitude, residual = decode(rgb)
     if isinstance(phase, torch.Tensor):
@@ -168,7 +173,7 @@ def decode_phasor(rgb):
     return amplitude * np.exp(1j * phase), residual
 
 
-def amplitude_bound(amplitude):
+def amplitude_bound(amplitude: np.ndarray) -> np.ndarray:
     """Largest amplitude error after rounding the colour to 8 bits (see the module docstring).
 
     Args:
@@ -183,7 +188,7 @@ def amplitude_bound(amplitude):
     return np.maximum(above, below)
 
 
-def phase_bound(amplitude):
+def phase_bound(amplitude: np.ndarray) -> np.ndarray:
     """Largest phase error in radians after rounding to 8 bits; pi where the colour is too dark."""
     value, half_step = power_transform(amplitude, AMPLITUDE_SCALE), 1 / 510
     bound = _SIXTH * 2 * half_step / np.maximum(value - half_step, 1e-12)

@@ -132,7 +132,7 @@ def decode(path: Path, args: argparse.Namespace) -> PulseOutput:
         raise ClipError(f"{path}: {error}") from error
 
 
-def plot(path: Path, output: PulseOutput, clip: str | None, fps: float | None, title: str):
+def plot(path: Path, output: PulseOutput, clip: str | None, fps: float | None, title: str) -> None:
     """Write the page of figures."""
     from .plots import list_beat_moments, plot_result
     from .video import Clock, pictures_at
@@ -141,7 +141,7 @@ def plot(path: Path, output: PulseOutput, clip: str | None, fps: float | None, t
     plot_result(output, pictures, title).savefig(path, format="png")
 
 
-def film(path: Path, output: PulseOutput, clip: str, fps: float | None, suffix: str):
+def film(path: Path, output: PulseOutput, clip: str, fps: float | None, suffix: str) -> None:
     """Write the clip with the pulse's colours over it."""
     import numpy as np
 

@@ -3,7 +3,7 @@
 Functions of a VAE or a transformer that is passed in; nothing here knows of clips or pulses.
 """
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -11,23 +11,26 @@ from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu,
 
 from . import sheet
 
+Vae: TypeAlias = Any
+"""An AutoencoderKLFlux2, whose own types say less than its values are."""
+
 APPEARANCE_T = 10
 """Position t of the appearance image (FLUX.2 puts reference k at t = 10 k, the drawing at 0)."""
 
 
-def latent_statistics(vae, device):
+def latent_statistics(vae: Vae, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """(mean, standard deviation) [4 C, 1, 1] float32 of the VAE's patchified latents."""
     mean = vae.bn.running_mean.to(device, torch.float32).view(-1, 1, 1)
     variance = vae.bn.running_var.to(device, torch.float32).view(-1, 1, 1)
     return mean, torch.sqrt(variance + vae.config.batch_norm_eps)
 
 
-def token_size(vae):
+def token_size(vae: Vae) -> int:
     """Side of one token in pixels: the VAE's down-sampling times the 2 x 2 patch; 16 for FLUX.2."""
     return 2 ** len(vae.config.block_out_channels)
 
 
-def token_ids(height, width, t):
+def token_ids(height: int, width: int, t: int) -> torch.Tensor:
     """Position ids (t, h, w, l) of an image's tokens.
 
     Args:
@@ -53,18 +56,18 @@ def image_ids(layout: sheet.Layout, side: int) -> torch.Tensor:
     return torch.cat([token_ids(h // side, w // side, t) for (w, h), t in places])
 
 
-def text_ids(length):
+def text_ids(length: int) -> torch.Tensor:
     """Position ids (0, 0, 0, i) of the prompt's tokens, [length, 4] int64."""
     ids = torch.zeros(length, 4, dtype=torch.int64)
     ids[:, 3] = torch.arange(length)
     return ids
 
 
-def encode_images(vae, images):
+def encode_images(vae: Vae, images: torch.Tensor) -> torch.Tensor:
     """Tokens of images, as Flux2KleinPipeline makes its references' but without its 8-bit detour.
 
     Args:
-        vae: AutoencoderKLFlux2.
+        vae: Vae.
         images: [B, 3, H, W] floats in [-1, 1], H and W multiples of the token size.
 
     Returns:
@@ -78,11 +81,11 @@ def encode_images(vae, images):
     return tokens.flatten(2).transpose(1, 2).to(latents.dtype)
 
 
-def decode_tokens(vae, tokens, height, width):
+def decode_tokens(vae: Vae, tokens: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """Images of tokens: inverse of :func:`encode_images` up to the VAE's loss; differentiable.
 
     Args:
-        vae: AutoencoderKLFlux2.
+        vae: Vae.
         tokens: [B, N, 4 C].
         height, width: of the image in pixels; N = height * width / token size squared.
 
@@ -96,7 +99,14 @@ def decode_tokens(vae, tokens, height, width):
     return vae.decode(latents.to(vae.dtype), return_dict=False)[0]
 
 
-def predict_velocity(transformer, latents, references, prompt_embeds, image_ids, sigma):
+def predict_velocity(
+    transformer: torch.nn.Module,
+    latents: torch.Tensor,
+    references: torch.Tensor,
+    prompt_embeds: torch.Tensor,
+    image_ids: torch.Tensor,
+    sigma: float | torch.Tensor,
+) -> torch.Tensor:
     """Velocity (start - image) of the flow, sigma of the way back to its start.
 
     Args:
@@ -124,7 +134,14 @@ def predict_velocity(transformer, latents, references, prompt_embeds, image_ids,
     return velocity[:, :count]
 
 
-def predict_clean(transformer, latents, references, prompt_embeds, image_ids, sigma=1.0):
+def predict_clean(
+    transformer: torch.nn.Module,
+    latents: torch.Tensor,
+    references: torch.Tensor,
+    prompt_embeds: torch.Tensor,
+    image_ids: torch.Tensor,
+    sigma: float | torch.Tensor = 1.0,
+) -> torch.Tensor:
     """Clean tokens [B, N, 4 C] in a single evaluation: x0 = latents - sigma * velocity.
 
     At sigma = 1 with the motion sheet's tokens as latents this is the default call of the pipeline.

@@ -8,12 +8,18 @@ sampling_rate after the start of its window. Rates are in beats per minute; a tr
 figure cannot be had gives NaN, never a guess.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import signal
 
-BAND = (0.6, 3.4)
+Band = tuple[float, float]
+"""(lowest, highest) frequency in Hz."""
+
+BAND: Band = (0.6, 3.4)
 """Heart rates looked for, in Hz: 36 to 204 bpm."""
 
 _GRID = 0.004  # Hz (0.24 bpm): spacing of the zero-padded spectrum before interpolation
@@ -24,7 +30,9 @@ PLoS One 2015, 10, e0138921), pNN50 60 s (Baek et al. 2015, as reviewed by Shaff
 Front. Public Health 2017, 5, 258)."""
 
 
-def spectrum(trace, sampling_rate, taper="hann"):
+def spectrum(
+    trace: np.ndarray, sampling_rate: float, taper: str = "hann"
+) -> tuple[np.ndarray, np.ndarray]:
     """Power spectrum of a tapered trace on a fine zero-padded grid.
 
     Args:
@@ -51,7 +59,9 @@ def spectrum(trace, sampling_rate, taper="hann"):
     return np.fft.rfftfreq(size, 1 / sampling_rate), power
 
 
-def fft_rate(trace, sampling_rate, band=BAND, taper=None):
+def fft_rate(
+    trace: np.ndarray, sampling_rate: float, band: Band = BAND, taper: str | None = None
+) -> float:
     """Heart rate at the highest peak of the spectrum, interpolated between its bins.
 
     The spectrum is zero-padded to 0.24 bpm and a parabola is put through the logarithm of the
@@ -91,7 +101,7 @@ def _negligible(trace):
     return (np.finfo(float).eps * len(trace) * np.max(np.abs(trace))) ** 2
 
 
-def lock_in(trace, sampling_rate, rate):
+def lock_in(trace: np.ndarray, sampling_rate: float, rate: float) -> np.ndarray:
     """Analytic fundamental of a trace near a known rate, by lock-in detection.
 
     The trace is turned back by exp(-i 2 pi rate t) and averaged under a Gaussian of one beat
@@ -119,7 +129,7 @@ def lock_in(trace, sampling_rate, rate):
     return smooth / weight * carrier
 
 
-def phase_slope_rate(trace, sampling_rate, band=BAND):
+def phase_slope_rate(trace: np.ndarray, sampling_rate: float, band: Band = BAND) -> float:
     """Heart rate as the slope of the unwrapped phase of the fundamental.
 
     A straight line is put through the phase of :func:`lock_in` (at the spectral peak), weighted
@@ -148,7 +158,7 @@ def _residual_phase(trace, sampling_rate, rate):
     return phasor, np.unwrap(np.angle(phasor * np.exp(-1j * even)))
 
 
-def beat_times(trace, sampling_rate, band=BAND):
+def beat_times(trace: np.ndarray, sampling_rate: float, band: Band = BAND) -> np.ndarray:
     """Times of the systolic peaks, between the samples.
 
     The trace is filtered to the band (Butterworth, order 2, forwards and backwards), interpolated
@@ -179,7 +189,7 @@ def beat_times(trace, sampling_rate, band=BAND):
     return peaks / (sampling_rate * finer)
 
 
-def peak_rate(trace, sampling_rate, band=BAND):
+def peak_rate(trace: np.ndarray, sampling_rate: float, band: Band = BAND) -> float:
     """Heart rate by counting beats: the slope of the peaks' times over their numbers.
 
     Beats are numbered by the median interval, so that a missed peak leaves a hole in the
@@ -202,7 +212,9 @@ def peak_rate(trace, sampling_rate, band=BAND):
     return 60 / np.polyfit(numbers, times, 1)[0]
 
 
-def instantaneous_rate(trace, sampling_rate, span=6.0, band=BAND):
+def instantaneous_rate(
+    trace: np.ndarray, sampling_rate: float, span: float = 6.0, band: Band = BAND
+) -> np.ndarray:
     """Heart-rate curve: :func:`fft_rate` of a span of the trace around each instant.
 
     Args:
@@ -222,12 +234,14 @@ def instantaneous_rate(trace, sampling_rate, span=6.0, band=BAND):
     return np.interp(np.arange(len(trace)), starts + (length - 1) / 2, rates)
 
 
-def mean_rate(trace, sampling_rate, span=10.0, band=BAND):
+def mean_rate(
+    trace: np.ndarray, sampling_rate: float, span: float = 10.0, band: Band = BAND
+) -> float:
     """Mean heart rate of a trace of any length: cycles over time.
 
     A heart's rate wanders even in 8 s, and the highest line of a spectrum is where it dwelt
     longest. So the phase of :func:`lock_in` is followed from the first second to the last: on the
-    rendered hearts of rppg/synthetic (8 s) the error is 0.3 bpm against 0.4 of :func:`fft_rate`
+    rendered hearts of lab/synthetic (8 s) the error is 0.3 bpm against 0.4 of :func:`fft_rate`
     and 0.7 of the same with a Hann taper, with noise as strong as the pulse 0.5, 0.6 and 1.0.
 
     A trace longer than ``span`` is read span by span, every two seconds, and averaged, weighted
@@ -280,7 +294,7 @@ def _cycles_over_time(trace, sampling_rate, band):
     return rate + 60 / (2 * np.pi) * travelled * sampling_rate / (len(trace) - ends)
 
 
-def snr(trace, sampling_rate, rate):
+def snr(trace: np.ndarray, sampling_rate: float, rate: float) -> float:
     """Signal-to-noise ratio of a BVP whose rate is known.
 
     After de Haan and Jeanne, IEEE Trans. Biomed. Eng. 2013, 60, 2878: power within 0.1 Hz of the
@@ -305,7 +319,7 @@ def snr(trace, sampling_rate, rate):
     return 10 * np.log10(power[in_band & near].sum() / max(rest, 1e-300))
 
 
-def spectral_concentration(trace, sampling_rate, band=BAND):
+def spectral_concentration(trace: np.ndarray, sampling_rate: float, band: Band = BAND) -> float:
     """Share of a trace's power that lies in one spectral line, the one of :func:`fft_rate`.
 
     The line is the main lobe of the Hann taper, 2 / duration to each side. For a complex trace
@@ -331,20 +345,6 @@ def spectral_concentration(trace, sampling_rate, band=BAND):
     return float(power[line].sum() / power.sum())
 
 
-def inter_beat_intervals(trace, sampling_rate, band=BAND):
-    """Times between neighbouring systolic peaks of :func:`beat_times`.
-
-    Args:
-        trace: [samples] real or complex.
-        sampling_rate: Hz.
-        band: (lowest, highest) heart rate in Hz.
-
-    Returns:
-        [beats - 1] s.
-    """
-    return np.diff(beat_times(trace, sampling_rate, band))
-
-
 @dataclass(frozen=True)
 class HeartRateVariability:
     """Time-domain HRV; a figure that is refused is NaN and named in ``reason``.
@@ -362,7 +362,7 @@ class HeartRateVariability:
     reason: str | None
 
 
-def heart_rate_variability(intervals):
+def heart_rate_variability(intervals: np.ndarray) -> HeartRateVariability:
     """SDNN, RMSSD and pNN50 of inter-beat intervals (Task Force, Circulation 1996, 93, 1043).
 
     Refused for recordings shorter than :data:`MINIMUM_SECONDS`, and altogether where more than a
@@ -397,7 +397,9 @@ def heart_rate_variability(intervals):
     return HeartRateVariability(**figures, reason=reason)
 
 
-def pulse_from_field(field, sampling_rate, confidence_weights=None):
+def pulse_from_field(
+    field: np.ndarray, confidence_weights: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """One pulse trace from a field of phasors: a mean over the cells that no cell can outshout.
 
     Each cell is divided by hypot(its rms, the mean rms of all cells): bright cells count alike,
@@ -410,7 +412,6 @@ def pulse_from_field(field, sampling_rate, confidence_weights=None):
 
     Args:
         field: [samples, rows, bands] complex, a exp(i phase), a >= 0 as a fraction (AC/DC).
-        sampling_rate: Hz.
         confidence_weights: [rows, bands] or [samples, rows, bands] >= 0, further weights.
 
     Returns:
@@ -432,24 +433,12 @@ def pulse_from_field(field, sampling_rate, confidence_weights=None):
     return trace, shares / max(shares.sum(), np.finfo(float).tiny)
 
 
-def field_rate(field, sampling_rate, confidence_weights=None, band=BAND):
-    """Heart rate of a field and how much of its pulse lies in that one line.
-
-    Args:
-        field: [samples, rows, bands] complex.
-        sampling_rate: Hz.
-        confidence_weights: see :func:`pulse_from_field`.
-        band: (lowest, highest) heart rate in Hz.
-
-    Returns:
-        (bpm by :func:`mean_rate`, NaN without a peak, spectral concentration 0...1).
-    """
-    trace, _ = pulse_from_field(field, sampling_rate, confidence_weights)
-    rate = mean_rate(trace, sampling_rate, band=band)
-    return rate, spectral_concentration(trace, sampling_rate, band)
-
-
-def stitch(traces, starts, sampling_rate, confidences=None):
+def stitch(
+    traces: Sequence[np.ndarray],
+    starts: Sequence[float],
+    sampling_rate: float,
+    confidences: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
     """Overlapping windows' phasor traces joined into one on a common clock.
 
     Phase is absolute, so nothing is aligned: each trace is read on the common clock along the arc
@@ -466,14 +455,14 @@ def stitch(traces, starts, sampling_rate, confidences=None):
         (times [n] s, centres of the samples from the first window's start, trace [n] complex, 0
         where no window reaches).
     """
-    starts = np.asarray(starts, dtype=float)
+    begins = np.asarray(starts, dtype=float)
     confidences = np.ones(len(traces)) if confidences is None else np.asarray(confidences, float)
     confidences = np.maximum(confidences, 1e-6)  # a lone doubtful window still shows its trace
-    origin = starts.min()
-    end = max(s + len(trace) / sampling_rate for s, trace in zip(starts, traces, strict=True))
+    origin = begins.min()
+    end = max(s + len(trace) / sampling_rate for s, trace in zip(begins, traces, strict=True))
     times = origin + (np.arange(round((end - origin) * sampling_rate)) + 0.5) / sampling_rate
     joined, weight = np.zeros(len(times), complex), np.zeros(len(times))
-    for trace, start, confidence in zip(traces, starts, confidences, strict=True):
+    for trace, start, confidence in zip(traces, begins, confidences, strict=True):
         position = (times - start) * sampling_rate - 0.5
         inside = (position > -0.5) & (position < len(trace) - 0.5)
         position = position[inside]

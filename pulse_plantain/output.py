@@ -192,6 +192,15 @@ class PulseOutput(BaseOutput):
         first = float(self.times[0])
         return first + heart_rate.beat_times(np.asarray(self.bvp), self.sampling_rate)
 
+    def rate_curve(self, span: float = 6.0) -> np.ndarray:
+        """[N] bpm at `times`, each of `span` seconds around it ([`heart_rate.instantaneous_rate`]).
+
+        NaN where the trace has no spectral peak, and throughout where no pulse was found.
+        """
+        if not self.found:
+            return np.full(len(self.bvp), np.nan)
+        return heart_rate.instantaneous_rate(np.asarray(self.bvp), self.sampling_rate, span)
+
     def hrv(self) -> heart_rate.HeartRateVariability:
         """Time-domain HRV of the beats; figures that the clip is too short for are refused.
 

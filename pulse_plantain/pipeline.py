@@ -263,7 +263,7 @@ class PulsePipeline(Flux2KleinPipeline):
     # ---------------------------------------------------------------------------------- the call
 
     def check_inputs(
-        self, clip, window, stride, crop, output_type: str, output_uncertainty: bool, drawing
+        self, clip, lengths, stride, crop, output_type: str, output_uncertainty: bool, drawing
     ) -> None:
         """ValueError with the value that is wrong; nothing heavy has run yet."""
         if isinstance(clip, PIL.Image.Image) and not getattr(clip, "is_animated", False):
@@ -271,7 +271,7 @@ class PulsePipeline(Flux2KleinPipeline):
                 "one still picture is not a clip: cut a contact sheet with "
                 "frames_from_contact_sheet, read a pulse sheet with decode_sheet"
             )
-        windowing.check_windows(windowing.window_lengths(window), stride)
+        windowing.check_windows(lengths, stride)
         if crop is not None and len(crop) != 4:
             raise ValueError(f"crop must be (left, top, right, bottom) in pixels, got {crop}")
         if output_type not in ("np", "pt"):
@@ -352,7 +352,7 @@ class PulsePipeline(Flux2KleinPipeline):
         """
         # 0. Resolve defaults from the config.
         layout, config = self.layout, self.config
-        window = config.default_windows if window is None else window
+        lengths = windowing.window_lengths(config.default_windows if window is None else window)
         steps = num_inference_steps
         if steps is None:
             steps = config.default_num_inference_steps
@@ -367,11 +367,11 @@ class PulsePipeline(Flux2KleinPipeline):
             callback=callback_on_step_end,
             callback_tensors=callback_on_step_end_tensor_inputs,
         )
-        self.check_inputs(clip, window, stride, crop, output_type, output_uncertainty, drawing)
+        self.check_inputs(clip, lengths, stride, crop, output_type, output_uncertainty, drawing)
 
         # 2. Encode the clip. No model is needed yet, so a clip that cannot be read fails early.
         clock = video.Clock(fps, timestamps)
-        encode = partial(windowing.encode_windows, clip, clock=clock, window=window, stride=stride)
+        encode = partial(windowing.encode_windows, clip, clock=clock, window=lengths, stride=stride)
         if crop is None:
             windows, finest = search.encode_finely(encode, layout)
         else:
@@ -407,7 +407,7 @@ class PulsePipeline(Flux2KleinPipeline):
         clip,
         fps: float | None = None,
         timestamps=None,
-        window: float | None = None,
+        window: float | tuple[float, ...] | None = None,
         stride: float = 1.0,
         crop: tuple[float, float, float, float] | None = None,
         prompt_embeds: torch.Tensor | str | Path | None = None,
@@ -430,7 +430,7 @@ class PulsePipeline(Flux2KleinPipeline):
         """
         layout = self.layout
         window = self.config.default_windows if window is None else window
-        lengths = sorted(windowing.window_lengths(window), reverse=True)
+        lengths = sorted(windowing.window_lengths(window or ()), reverse=True)
         drawing = drawings.Drawing(
             num_inference_steps=self.config.default_num_inference_steps,
             batch_size=1,
@@ -563,8 +563,8 @@ class PulsePipeline(Flux2KleinPipeline):
         """
         layout, size, done = self.layout, drawing.batch_size, []
         ids = flux2.image_ids(layout, flux2.token_size(self.vae))
-        drawn_tokens = latents.shape[1]
-        scheduler, prompt_embeds = copy.deepcopy(self.scheduler), drawing.prompt_embeds
+        drawn_tokens, scheduler = latents.shape[1], copy.deepcopy(self.scheduler)
+        prompt_embeds: Any = drawing.prompt_embeds
         call = self._calls.get_own()
         batches = range(0, len(latents), size)
         with self.progress_bar(total=len(batches) * drawing.num_inference_steps) as progress_bar:

@@ -83,7 +83,7 @@ def list_beat_moments(output: PulseOutput) -> np.ndarray:
     """
     number = find_surest_window(output)
     window, field = output.windows[number], np.asarray(output.field[number])
-    trace, _ = pulse_from_field(field, output.sampling_rate)
+    trace, _ = pulse_from_field(field)
     seconds = window.end - window.start
     period = 60 / window.bpm if np.isfinite(window.bpm) else 1.0
     middle = len(trace) // 2

@@ -143,7 +143,7 @@ def read_fields(
         :class:`PulseReading`.
     """
     pairs = zip(fields, weights, strict=True)
-    pulses = [heart_rate.pulse_from_field(field, sampling_rate, w) for field, w in pairs]
+    pulses = [heart_rate.pulse_from_field(field, w) for field, w in pairs]
     traces, shares = zip(*pulses, strict=True)
     confidences = np.array(
         [

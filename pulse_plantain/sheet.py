@@ -101,7 +101,7 @@ class Layout:
             )
 
 
-def field_to_sheet(field, geometry: SheetGeometry):
+def field_to_sheet(field: bijection.Array, geometry: SheetGeometry) -> bijection.Array:
     """Lay a field out as a sheet; every cell and sample fills its rectangle of pixels.
 
     Args:
@@ -128,7 +128,7 @@ def field_to_sheet(field, geometry: SheetGeometry):
     return xp.broadcast_to(cells, full).reshape(*lead, height, width, channels)
 
 
-def sheet_to_field(sheet, geometry: SheetGeometry):
+def sheet_to_field(sheet: bijection.Array, geometry: SheetGeometry) -> bijection.Array:
     """Read a sheet back: the mean over each cell's pixels, inverse of field_to_sheet.
 
     Args:
@@ -151,18 +151,11 @@ def sheet_to_field(sheet, geometry: SheetGeometry):
     return xp.moveaxis(pixels.mean((-5, -2)), -2, -4)
 
 
-def motion_sheet(motion, geometry: SheetGeometry):
+def motion_sheet(motion: bijection.Array, geometry: SheetGeometry) -> bijection.Array:
     """Motion sheet [..., H, W, 3] in (0, 1) of a motion field [..., samples, rows, bands, 3].
 
     0.5 + 0.5 f(motion) with the signed power transform at the fixed scale bijection.MOTION_SCALE.
     """
     return field_to_sheet(
         0.5 + 0.5 * bijection.power_transform(motion, bijection.MOTION_SCALE), geometry
-    )
-
-
-def motion_from_sheet(sheet, geometry: SheetGeometry):
-    """Motion field of a motion sheet: inverse of :func:`motion_sheet`."""
-    return bijection.inverse_power_transform(
-        2 * sheet_to_field(sheet, geometry) - 1, bijection.MOTION_SCALE
     )

@@ -393,7 +393,7 @@ def test_ensemble_averages_phasors_and_gives_their_spread(pipe):
     spread = np.sqrt(np.var(members, axis=0, ddof=1))
     np.testing.assert_allclose(output.field_uncertainty[0], spread, atol=5e-6)
     rates = [
-        heart_rate.mean_rate(heart_rate.pulse_from_field(m, 12, np.ones(m.shape))[0], 12)
+        heart_rate.mean_rate(heart_rate.pulse_from_field(m, np.ones(m.shape))[0], 12)
         for m in members
     ]
     assert output.bpm_uncertainty == pytest.approx(np.std(rates, ddof=1), rel=0.02)

@@ -1,0 +1,122 @@
+"""The forms of a measurement: dict, text, sheet PNG, beats, HRV, estimators, and silence."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from clips import GEOMETRY
+from PIL import Image
+
+from pulse_plantain import output, search
+from pulse_plantain.bijection import encode_phasor
+from pulse_plantain.sheet import field_to_sheet
+from pulse_plantain.video import ClipError
+from pulse_plantain.windows import ClipWindow
+
+BPM = 72.0
+
+
+def look(amplitude=0.005, windows=((0.0, 8.0), (4.0, 12.0)), members=1, gap=None, keep=True):
+    """What was drawn of some windows in which everything beats at BPM."""
+    clips = [ClipWindow.blank(start, end, GEOMETRY) for start, end in windows]
+    if gap is not None:
+        clips = [ClipWindow(**{**vars(clip), "longest_gap": gap}) for clip in clips]
+    turns = [np.exp(2j * np.pi * BPM / 60 * clip.times) for clip in clips]
+    fields = np.stack([amplitude * turn[:, None, None] * np.ones((8, 4)) for turn in turns])
+    sheets = field_to_sheet(encode_phasor(fields), GEOMETRY)
+    images = torch.from_numpy(sheets).float().movedim(-1, 1) * 2 - 1
+    return search.read_sheets(clips, [images] * members, GEOMETRY, keep_sheets=keep)
+
+
+@pytest.fixture(scope="module")
+def found():
+    """A minute that beats."""
+    windows = [(float(start), start + 8.0) for start in range(0, 56, 4)]
+    return output.assemble_output(look(windows=windows), output.Form(0.5))
+
+
+def test_a_dict_is_plain_json_and_what_is_no_number_is_null(found):
+    plain = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert plain["bpm"] == pytest.approx(BPM, abs=0.2) and plain["reason"] is None
+    assert len(plain["bvp"]) == len(plain["times"]) == 60 * 12
+    assert plain["windows"][0].keys() == {"start", "end", "bpm", "confidence"}
+    silent = output.assemble_output(look(amplitude=0.0), output.Form(0.5)).to_dict()
+    assert silent["bpm"] is None and silent["windows"][0]["bpm"] is None
+    assert "no periodic pulse" in silent["reason"]
+
+
+def test_the_text_is_what_a_person_reads(found):
+    lines = found.to_text().splitlines()
+    assert lines[0] == f"heart rate  {found.bpm:.1f} bpm ± {found.bpm_uncertainty:.1f}"
+    assert lines[4].split() == ["0.0", "-", "8.0", "72.0", "0.97"]
+    faint = output.assemble_output(look(amplitude=1e-4), output.Form(0.5))
+    assert faint.to_text().splitlines()[0] == f"no pulse found: {faint.short_reason}"
+    assert faint.short_reason == f"confidence {faint.confidence:.2f} is below 0.50"
+
+
+def test_why_there_is_no_rate():
+    form = output.Form(0.5)
+    assert "interrupted" in output.assemble_output(look(), form, interrupted=True).reason
+    assert "no new picture for 0.6 s" in output.assemble_output(look(gap=0.6), form).reason
+    assert output.assemble_output(look(gap=0.4), form).reason is None
+
+
+def test_a_saved_sheet_is_read_back_with_its_times(found, tmp_path):
+    path = tmp_path / "sheet.png"
+    found.save_sheet(path)
+    image, spans = output.read_sheet(path)
+    assert image.size == (384, 64 * 14)
+    assert spans == [(window.start, window.end) for window in found.windows]
+    np.testing.assert_array_equal(np.asarray(image), np.asarray(found.sheet_image()))
+    Image.new("RGB", (384, 64)).save(path)
+    assert output.read_sheet(path)[1] is None
+    path.write_text("no picture")
+    with pytest.raises(ClipError, match="no picture that can be read"):
+        output.read_sheet(path)
+    bare = output.assemble_output(look(keep=False), output.Form(0.5))
+    with pytest.raises(ValueError, match="output_sheet=True"):
+        bare.save_sheet(path)
+
+
+def test_sheets_of_another_tool_are_half_a_window_apart():
+    assert output.space_evenly(3, 8.0, None) == [(0, 8), (4, 12), (8, 16)]
+    assert output.space_evenly(2, 5.0, 1.0) == [(0, 5), (1, 6)]
+
+
+@pytest.mark.parametrize("method", ["cycles", "fft", "peaks", "phase"])
+def test_every_estimator_reads_the_trace(found, method):
+    assert found.rate(method) == pytest.approx(BPM, abs=0.3)
+
+
+def test_an_unknown_estimator_is_named(found):
+    with pytest.raises(ValueError, match=r"one of cycles, fft, peaks, phase, got 'guess'"):
+        found.rate("guess")
+
+
+def test_beats_the_curve_and_hrv(found):
+    assert len(found.beats) == pytest.approx(72, abs=2)
+    np.testing.assert_allclose(np.diff(found.beats), 60 / BPM, atol=0.01)
+    # A beat is where the phase is 0: at multiples of the period.
+    np.testing.assert_allclose(found.beats * BPM / 60, np.round(found.beats * BPM / 60), atol=0.02)
+    curve = found.rate_curve()
+    assert len(curve) == len(found.times) and np.abs(curve - BPM).max() < 0.5
+    figures = found.hrv()
+    assert figures.sdnn < 6 and figures.rmssd < 6  # ms: peaks are found on a grid of 4.9 ms
+    short = output.assemble_output(look(), output.Form(0.5)).hrv()
+    assert np.isnan(short.sdnn) and "SDNN needs 30 s" in short.reason
+
+
+def test_without_a_pulse_there_are_no_beats():
+    silent = output.assemble_output(look(amplitude=1e-4), output.Form(0.5))
+    assert not silent.found and len(silent.beats) == 0
+    assert np.isnan(silent.rate_curve()).all()
+    assert "only 0 inter-beat intervals" in silent.hrv().reason
+
+
+def test_an_ensemble_gives_its_spread():
+    form = output.Form(0.5, tensors=True, uncertainty=True)
+    pulse = output.assemble_output(look(members=3), form)
+    assert isinstance(pulse.field_uncertainty, torch.Tensor)
+    assert pulse.field_uncertainty.shape == (2, 96, 8, 4) and pulse.field_uncertainty.max() < 1e-6
+    assert pulse.bpm_uncertainty < 1e-3
