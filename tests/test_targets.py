@@ -14,8 +14,9 @@ LAYOUT = Layout(SheetGeometry(bands=8, samples=96, rows=8, size=(768, 16)))
 
 @pytest.fixture(scope="module")
 def clips():
-    scenes = draw_scenes(split_seeds("validation", 24), webcam=True, kinds=False)
-    return scenes, simulate(scenes, LAYOUT, clean=True)
+    with torch.no_grad():
+        scenes = draw_scenes(split_seeds("validation", 24), webcam=True, kinds=False)
+        return scenes, simulate(scenes, LAYOUT, clean=True)
 
 
 def reference(scenes, index, seconds=12.0, rate=61.7):

@@ -22,7 +22,7 @@ POINTS = 4
 
 RESTING = 0.25
 """Share of the training clips whose heart is near rest; of the clips that are measured it is 0.6.
-Of rates above 150 bpm, which are read worst, there are then twice as many to learn from."""
+Rates above 150 bpm are read worst, and so there are twice as many of them to learn from."""
 
 _LAYER_SIZE = 64  # places along each side of the averaged textures
 # More clips drawn at once, or more sample times shaded at once, fall out of a processor's caches.
@@ -55,14 +55,6 @@ class SyntheticBatch:
     kind: list[str]
 
 
-def place_grid(box: Tensor, columns: int, rows: int) -> Tensor:
-    """Centres [B, rows * columns, 2] of an even grid over boxes [B, 4], row by row."""
-    x = (torch.arange(columns) + 0.5) / columns
-    y = (torch.arange(rows) + 0.5) / rows
-    unit = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).reshape(-1, 2)
-    return box[:, None, :2] + unit * (box[:, 2:] - box[:, :2])[:, None]
-
-
 @dataclass(frozen=True)
 class _Grid:
     """Shaded points [B, P, 2] of the cells, and the textures averaged over their spacing."""
@@ -77,7 +69,7 @@ class _Grid:
         """POINTS x POINTS points in each cell of the scenes' boxes."""
         columns, lines = bands * POINTS, rows * POINTS
         layers = scenes.layers(_spacing(scenes, columns, lines), _LAYER_SIZE)
-        return cls(rows, bands, place_grid(scenes.view.box, columns, lines), layers)
+        return cls(rows, bands, scenes.view.place_points(columns, lines), layers)
 
     def shade_cells(self, scenes, moment):
         """Means of the camera values over the cells, [B, T, rows, bands, 3]."""
@@ -136,6 +128,7 @@ def _draw_noise(draw, scenes, cells, weights):
     return sigma * draw.noise(*cells.shape[1:])
 
 
+# Luma and the two chroma differences of red, green and blue (ITU-R BT.601).
 _YCC = torch.tensor([[0.299, 0.587, 0.114], [-0.169, -0.331, 0.5], [0.5, -0.419, -0.081]])
 
 
@@ -223,7 +216,7 @@ def _shade_appearance(scenes, moment, size):
     """Mean [B, height, width, 3] of a few frames, for a size (width, height)."""
     width, height = size
     layers = scenes.layers(_spacing(scenes, width, height), _LAYER_SIZE)
-    points = place_grid(scenes.view.box, width, height)
+    points = scenes.view.place_points(width, height)
     frames = scenes.shade(layers, moment.thin(_SHOTS), points)
     return frames.mean(1).mT.reshape(-1, height, width, 3).contiguous()
 

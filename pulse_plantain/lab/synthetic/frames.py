@@ -1,4 +1,4 @@
-"""Full frames: every pixel and frame of a scene, written as video files with their ground truth.
+"""Every pixel and frame of a scene, written as video files with their ground truth.
 
 The scene and its shading are those of the fast path; noise, rounding and codec are real here.
 """
@@ -21,7 +21,6 @@ from tqdm import tqdm
 from pulse_plantain.files import write_files
 
 from .draw import TAKES, Draw, split_seeds, subject_of
-from .fast import place_grid
 from .head import HEAD_BOX
 from .scene import Scenes
 from .staging import draw_scenes
@@ -33,7 +32,7 @@ _BVP_RATE = 64.0  # Hz of the reference trace
 _FRAMES_AT_ONCE, _TILE = 8, 80  # what a processor's cache holds
 
 SIZES = ((320, 240),) * 4 + ((480, 360), (640, 480))
-"""Picture sizes (width, height) a test clip may have, each as likely as it is often here."""
+"""Picture sizes (width, height) of test clips; one of these is picked at random."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +56,11 @@ class Recipe:
         size = SIZES[int(draw.uniform(0, len(SIZES) - 1e-3))]
         factor = float(draw.uniform(22, 27) if draw.coin(0.2) else draw.uniform(16, 22))
         bits = float(draw.log_uniform(0.15, 0.6))
-        recipes = (cls(size, "h264", round(factor, 1)), cls(size, "mpeg4", round(bits, 3)))
-        recipes += (cls(size, "mjpeg", 0.0),)
+        recipes = (
+            cls(size, "h264", round(factor, 1)),
+            cls(size, "mpeg4", round(bits, 3)),
+            cls(size, "mjpeg", 0.0),
+        )
         return recipes[int(torch.bucketize(draw.uniform(), torch.tensor([0.7, 0.85])))]
 
 
@@ -81,7 +83,7 @@ def render_frames(
     stamps, kept = scene.camera.clock.stamps(seconds)
     times = stamps[kept & (stamps < seconds)]
     layers = scene.layers(torch.tensor([[1 / height, 1 / height]]))
-    points = place_grid(scene.view.box, width, height).reshape(height, width, 2)
+    points = scene.view.place_points(width, height).reshape(height, width, 2)
     generator = torch.Generator().manual_seed(scene.seeds[0])
     count = 3 * height * width
     grain = torch.randn(4 * count, generator=generator)  # each picture's noise is a stretch of it
@@ -138,7 +140,7 @@ def find_skin(scene: Scenes, size: Sequence[int], seconds: float) -> np.ndarray:
     scene = scene.on_sensor(width, height).with_amplitude(1e-2)
     layers = scene.layers(torch.tensor([[1 / height, 1 / height]]))
     moment = scene.moment(torch.linspace(0, seconds, 8)[None])
-    points = place_grid(scene.view.box, width, height).reshape(height, width, 2)
+    points = scene.view.place_points(width, height).reshape(height, width, 2)
 
     def shade_green(pulse):
         level = torch.full_like(moment.pulse, pulse)

@@ -88,6 +88,13 @@ class View:
         box = torch.stack([0 * aspect, 0 * aspect, aspect, torch.ones_like(aspect)], -1)
         return View(aspect, self.half_face, centre, rows, box)
 
+    def place_points(self, columns: int, rows: int) -> Tensor:
+        """Centres [B, rows * columns, 2] of an even grid over the boxes, row by row."""
+        x = (torch.arange(columns) + 0.5) / columns
+        y = (torch.arange(rows) + 0.5) / rows
+        unit = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).reshape(-1, 2)
+        return self.box[:, None, :2] + unit * (self.box[:, 2:] - self.box[:, :2])[:, None]
+
 
 @dataclass(frozen=True)
 class Motion:

@@ -123,12 +123,11 @@ def mix(shares: Tensor, sources: Sequence[Drift | Jerks | Rhythm], times: Tensor
 
     Args:
         shares: [B, C, S] weight of each source in each channel.
-        sources: as many.
+        sources: S of them.
         times: [B, T] s.
     """
-    return torch.einsum(
-        "bcs,sbct->bct", shares, torch.stack([source.at(times) for source in sources])
-    )
+    values = torch.stack([source.at(times) for source in sources])
+    return torch.einsum("bcs,sbct->bct", shares, values)
 
 
 @dataclass(frozen=True)
