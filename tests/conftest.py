@@ -55,3 +55,14 @@ def parent(tiny_pipe):
     own = Flux2KleinPipeline(**tiny_pipe.components)
     own.set_progress_bar_config(disable=True)
     return own
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """One thread of torch for a module: where tensors are small, more only wait for each other."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -39,15 +39,7 @@ LAYOUT = Layout(GEOMETRY)
 COARSE = Layout(SheetGeometry(bands=2, samples=24, rows=4, size=(48, 16)), (16, 16))
 SEED = SEEDS["test"]
 SMALL = (160, 120)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """The pictures are small: more threads only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from pulse_plantain.sheet import Layout, SheetGeometry
 from pulse_plantain.video import ClipError
 
 LAYOUT = Layout(SheetGeometry(bands=8, samples=96, rows=8, size=(768, 16)))
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
