@@ -2,12 +2,23 @@
 
 import copy
 import os
+import runpy
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach beyond the machine
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def read_script(name):
+    """Everything that scripts/NAME.py defines, by name."""
+    return runpy.run_path(str(ROOT / "scripts" / f"{name}.py"))
+
+
+def run_script(name, *words):
+    """What scripts/NAME.py says of a command line: its exit code. It runs in this process."""
+    return read_script(name)["main"]([str(word) for word in words])
 
 
 @pytest.fixture(scope="session")
