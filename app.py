@@ -174,7 +174,7 @@ def build_page() -> gr.Blocks:
                 film = gr.Video(label="The pulse's colours over the face", autoplay=True, loop=True)
         plots = gr.Image(show_label=False, type="filepath", format="png")
         with gr.Accordion("The picture the generator drew", open=False):
-            sheet = gr.Image(label="Pulse sheets", type="filepath", format="png")
+            sheet = gr.Image(show_label=False, type="filepath", format="png")
         files = gr.File(label="Download: CSV, PNG, JSON", file_count="multiple", elem_id="files")
         outputs = [said, film, plots, sheet, files, clip]
         go.click(measure, clip, outputs, api_name="measure")
