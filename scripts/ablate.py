@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pulse_plantain.lab.ablation import WAYS, Ablation, run_way
 from pulse_plantain.lab.running import describe_command, write_result
-from pulse_plantain.lab.training import provenance
+from pulse_plantain.lab.training import describe_run
 from pulse_plantain.video import ClipError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     except (ClipError, OSError) as error:
         print(f"train_adapter.py: {error}", file=sys.stderr)
         return 2
-    result = provenance(ablation.seed) | {"command": describe_command("ablate.py", argv, ROOT)}
+    result = describe_run(ablation.seed) | {"command": describe_command("ablate.py", argv, ROOT)}
     write_result(out, result | {"settings": ablation.describe(), "runs": runs})
     print(f"written to {out}")
     return 0

@@ -21,7 +21,7 @@ from pulse_plantain.lab.benchmarking import (
 )
 from pulse_plantain.lab.klein_benchmark import Klein, measure_klein
 from pulse_plantain.lab.running import describe_command, write_result
-from pulse_plantain.lab.training import provenance
+from pulse_plantain.lab.training import describe_run
 from pulse_plantain.loading import load_pipeline
 from pulse_plantain.video import ClipError
 
@@ -70,7 +70,7 @@ def run_klein(args: argparse.Namespace, command: str) -> None:
         where = "-narrow" if args.narrow else "-cpu" if figures["device"] == "CPU" else ""
         name = f"benchmark-klein{where}"
     path = args.out / f"{name}.json"
-    write_result(path, provenance(seed=0) | {"command": command} | figures)
+    write_result(path, describe_run(seed=0) | {"command": command} | figures)
     print(json.dumps(figures, indent=1))
     print(f"written to {path}")
 
@@ -84,7 +84,7 @@ def run_measure(args: argparse.Namespace, command: str) -> None:
     processes = [time_command(script, words) for _ in range(args.repeat)]
     pipe = load_pipeline(args.model, args.adapter)
     windows = [time_window(pipe, clip) for _ in range(args.repeat + 1)][1:]
-    result = provenance(seed=None) | {"command": command, "clip": about}
+    result = describe_run(seed=None) | {"command": command, "clip": about}
     result |= {"threads": torch.get_num_threads()}
     result |= {"process_seconds": processes, "window_seconds": windows}
     path = args.out / "benchmark.json"

@@ -14,7 +14,7 @@ from pulse_plantain.lab.calibration import calibrate
 from pulse_plantain.lab.measuring import Instruments
 from pulse_plantain.lab.running import join_processes, write_result
 from pulse_plantain.lab.thresholds import CLIP_SHARE
-from pulse_plantain.lab.training import provenance
+from pulse_plantain.lab.training import describe_run
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
         return
     set_min_confidence(args.adapter / WEIGHTS_FILE, found.min_confidence)
     command = f"calibrate.py --share {args.share:g} --null {args.null.name}"
-    write_result(args.out, provenance(seed=None) | {"command": command} | asdict(found))
+    write_result(args.out, describe_run(seed=None) | {"command": command} | asdict(found))
     print(f"min_confidence {found.min_confidence} from {len(found.confidences)} clips")
 
 

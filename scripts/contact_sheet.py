@@ -35,7 +35,7 @@ def check(folder: Path, count: int, out: Path) -> None:
     from pulse_plantain.lab.contact_sheets import compare_recording, sum_up
     from pulse_plantain.lab.evaluation import strict, synthetic_recordings
     from pulse_plantain.lab.running import write_result
-    from pulse_plantain.lab.training import provenance
+    from pulse_plantain.lab.training import describe_run
     from pulse_plantain.loading import load_pipeline
 
     pipe = load_pipeline(ROOT / "tiny", ROOT / "tiny" / "adapter")
@@ -43,7 +43,7 @@ def check(folder: Path, count: int, out: Path) -> None:
     rows = [compare_recording(recording, pipe) for recording in tqdm(recordings, unit="clip")]
     figures = sum_up(rows)
     command = f"contact_sheet.py --check {folder.name} --count {count}"
-    result = provenance(seed=0) | {"command": command, "figures": figures, "rows": rows}
+    result = describe_run(seed=0) | {"command": command, "figures": figures, "rows": rows}
     write_result(out, strict(result))
     print(json.dumps(figures, indent=1))
 

@@ -20,7 +20,7 @@ from pulse_plantain.lab.running import (
     shorten_word,
     write_result,
 )
-from pulse_plantain.lab.training import provenance
+from pulse_plantain.lab.training import describe_run
 from pulse_plantain.video import ClipError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,7 +66,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 def write(args: argparse.Namespace, argv: list[str], name: str, outcome: Outcome) -> None:
     """Write what was found, and print it."""
-    result: dict[str, Any] = provenance(args.seed)
+    result: dict[str, Any] = describe_run(args.seed)
     result["command"] = describe_command("evaluate.py", argv, ROOT)
     result["versions"]["scikit-learn"] = version("scikit-learn")
     settings = {key: getattr(args, key) for key in ("data", "model", "adapter")}

@@ -32,7 +32,7 @@ from pulse_plantain.flux2 import (
 )
 from pulse_plantain.lab.adapter_settings import AdapterSettings
 from pulse_plantain.lab.miniature import without_silent_branches
-from pulse_plantain.lab.training import fast_on
+from pulse_plantain.lab.training import autocast_where_fast
 from pulse_plantain.pipeline import PulsePipeline
 from pulse_plantain.reading import PulseReading, decode_field, read_fields
 from pulse_plantain.video import ClipError
@@ -197,7 +197,7 @@ class AdapterModel:
 
     def predict_clean(self, start: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Tokens of the pulse sheets that one step from ``start`` draws."""
-        with fast_on(self.device.type):
+        with autocast_where_fast(self.device.type):
             return predict_clean(self._transformer, start, *self._context(batch)).float()
 
     def predict_velocity(
@@ -205,7 +205,7 @@ class AdapterModel:
     ) -> torch.Tensor:
         """Velocity of the flow at ``sigma`` [B] of the way."""
         context = self._context(batch)
-        with fast_on(self.device.type):
+        with autocast_where_fast(self.device.type):
             return predict_velocity(self._transformer, latents, *context, sigma).float()
 
     def decode(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -220,7 +220,7 @@ class AdapterModel:
             batch_size=len(batch["motion"]),
             prompt_embeds=self.prompt_embeds,
         )
-        with fast_on(self.device.type):
+        with autocast_where_fast(self.device.type):
             clean = self.pipe.denoise(batch["motion"], batch["appearance"], drawing)
         geometry = self.layout.geometry
         images = self.decode(clean.float())

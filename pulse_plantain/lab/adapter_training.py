@@ -28,7 +28,7 @@ from pulse_plantain.lab.training import (
     Log,
     learning_rate,
     load_checkpoint,
-    peak_gib,
+    measure_peak_gib,
     save_checkpoint,
     set_learning_rate,
 )
@@ -159,7 +159,7 @@ class Trainer:
         row = {name: round(fmean(values), 4) for name, values in self.losses.items()}
         self.losses.clear()
         clips = done * self.ranks * self.settings.accumulate * self.settings.batch
-        memory = {"peak_gib": round(peak_gib(self.device.type), 3)}
+        memory = {"peak_gib": round(measure_peak_gib(self.device.type), 3)}
         self.note({"step": done, "clips": clips} | row | memory)
         return row
 

@@ -28,7 +28,7 @@ from pulse_plantain.lab import miniature
 from pulse_plantain.lab.pictures import TASK_PROMPTS, draw_examples, draw_pictures
 from pulse_plantain.lab.training import (
     Log,
-    fast_on,
+    autocast_where_fast,
     learning_rate,
     load_checkpoint,
     save_checkpoint,
@@ -135,7 +135,7 @@ def train_vae(vae: AutoencoderKLFlux2, training: BaseTraining, log: Log) -> None
         size = ((32, 256), (64, 128))[int(torch.randint(0, 2, (), generator=rng))]
         picture = draw_pictures(rng, 16, *size) * 2 - 1
         set_learning_rate([optimizer], learning_rate(step, steps, 1.0))
-        with fast_on("cpu"):
+        with autocast_where_fast("cpu"):
             loss = vae_loss(vae, picture)
         optimizer.zero_grad()
         loss.backward()
@@ -189,7 +189,7 @@ def draw_batch(
     """
     height, width = pick_size(rng)
     prompts, thumbnail, source, target = draw_examples(rng, count, height, width, THUMBNAIL)
-    with torch.no_grad(), fast_on("cpu"):
+    with torch.no_grad(), autocast_where_fast("cpu"):
         given, clean, small = (
             encode_images(parts["vae"], picture * 2 - 1).float()
             for picture in (source, target, thumbnail)
@@ -249,7 +249,7 @@ def train_transformer(parts: Mapping[str, Any], training: BaseTraining, log: Log
         batch = draw_batch(parts, features, rng, training.batch)
         sigma, latents, target = sample_flow(batch.given, batch.clean, rng)
         set_learning_rate(optimizers.values(), learning_rate(step, steps, 1.0))
-        with fast_on("cpu"):
+        with autocast_where_fast("cpu"):
             predicted = predict_velocity(transformer, latents, sigma=sigma, **batch.context)
         loss = F.smooth_l1_loss(predicted.float(), target)
         for optimizer in optimizers.values():

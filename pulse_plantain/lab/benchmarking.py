@@ -16,7 +16,7 @@ import torch
 
 from pulse_plantain.drawing import Drawing
 from pulse_plantain.lab.synthetic import Recipe, write_clip
-from pulse_plantain.lab.training import peak_gib
+from pulse_plantain.lab.training import measure_peak_gib
 from pulse_plantain.pipeline import PulsePipeline
 from pulse_plantain.search import read_sheets
 from pulse_plantain.video import ClipError, read_frames
@@ -57,7 +57,7 @@ def gauge_memory(run: Callable[[], object], device: str) -> float:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     run()
-    return peak_gib(device)
+    return measure_peak_gib(device)
 
 
 def render_benchmark_clip(path: Path) -> Path:

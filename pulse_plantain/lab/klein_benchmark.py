@@ -27,7 +27,7 @@ from pulse_plantain.flux2 import (
 from pulse_plantain.lab import klein
 from pulse_plantain.lab.benchmarking import gauge_memory, time_runs
 from pulse_plantain.lab.losses import count_decoded
-from pulse_plantain.lab.training import fast_on
+from pulse_plantain.lab.training import autocast_where_fast
 from pulse_plantain.pipeline import PulsePipeline
 from pulse_plantain.video import Clock
 from pulse_plantain.windows import ClipWindow, encode_windows
@@ -239,7 +239,7 @@ class Stand:
             with torch.no_grad():  # in every step, for recorded clips are cut anew
                 motion, target = encode_images(vae, sheets).chunk(2)
                 look = encode_images(vae, faces)
-            with fast_on(self.device):
+            with autocast_where_fast(self.device):
                 clean = predict_clean(model, motion, look, self.prompt.float(), ids)
                 images = decode_tokens(vae, clean[:decoded], height, width)
             loss = (clean.float() - target).square().mean() + images.float().square().mean()

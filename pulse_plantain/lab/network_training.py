@@ -17,7 +17,7 @@ from pulse_plantain.lab import evaluation, networks
 from pulse_plantain.lab.datasets import Recording
 from pulse_plantain.lab.networks import CHUNK, NETWORKS
 from pulse_plantain.lab.sources import choose_subjects, open_labelled
-from pulse_plantain.lab.training import Log, fast_on, load_checkpoint, save_checkpoint
+from pulse_plantain.lab.training import Log, autocast_where_fast, load_checkpoint, save_checkpoint
 from pulse_plantain.video import ClipError
 
 REPORT_EVERY, SAVE_EVERY = 50, 200
@@ -198,7 +198,7 @@ def _run_steps(
         rng = np.random.default_rng([training.seed, step])
         torch.manual_seed(training.seed * 1_000_003 + step)
         motion, appearance, target = draw_batch(examples, training.batch, rng)
-        with fast_on("cpu"):
+        with autocast_where_fast("cpu"):
             predicted = network(motion, appearance)
         loss = networks.masked_loss(predicted.float(), target)
         optimizer.zero_grad()
