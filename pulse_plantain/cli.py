@@ -174,8 +174,13 @@ class StreamClock:
 
     def pictures(self) -> Iterator[Any]:
         """The pictures [H, W, 3] uint8, as they come in."""
-        for frame in self.container.decode(video=0):
-            self.stamps.append(float(frame.pts * frame.time_base))
+        from .video import ClipError, find_stamp
+
+        for index, frame in enumerate(self.container.decode(video=0)):
+            stamp = find_stamp(self.container, frame, index)
+            if stamp is None:
+                raise ClipError("the stream has no time stamps: send it in a container, as MPEG-TS")
+            self.stamps.append(stamp)
             self.arrived = time.monotonic()
             yield frame.to_ndarray(format="rgb24")
 
@@ -254,7 +259,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.decode:
             clip, title, output = None, args.decode.name, decode(args.decode, args)
         else:
-            clip = args.clip or name_bundled_clip()
+            clip = name_bundled_clip() if args.clip is None else args.clip
             title, output = Path(clip).name, measure(clip, args)
         write_results(args, output, clip, title)
     except (ValueError, OSError) as error:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import av
 import numpy as np
 import torch
+from av.format import Flags
 from PIL import Image, ImageSequence
 
 LONGEST_PAUSE = 600.0
@@ -147,6 +147,8 @@ def _three_channels(picture, name, index):
 def _open(clip):
     """(name for messages, iterator of (own stamp in s or None, picture)) of any kind of clip."""
     if isinstance(clip, (str, Path)):
+        if not str(clip):
+            raise ClipError("the clip's name is empty")
         path = Path(clip)
         if path.is_dir():
             return str(clip), _folder(path)
@@ -197,17 +199,37 @@ def _video(path):
                 break
             if frame.is_corrupt:
                 continue
-            time_base = frame.time_base or Fraction(0)
-            if frame.pts is not None:
-                stamp = float(frame.pts * time_base)
-            else:
-                stamp = float(index / stream.average_rate) if stream.average_rate else None
+            stamp = find_stamp(container, frame, index)
             if stamp is not None:
                 start = stamp if start is None else start
-                end = stamp - start + float((frame.duration or 0) * time_base)
+                end = stamp - start + float((frame.duration or 0) * (frame.time_base or 0))
             picture = frame.to_ndarray(format="rgb24")
             yield stamp, np.rot90(picture, frame.rotation // 90)
         _refuse_cut_video(path, container, stream, end)
+
+
+def find_stamp(container: Any, frame: Any, index: int) -> float | None:
+    """When a decoded picture of a container's first video stream is shown.
+
+    A bare stream of pictures (``.h264``, ``.hevc``, ``.mjpeg``, as single-board cameras write them)
+    has no clock, and FFmpeg stamps it with 25 pictures a second of its own; there the rate counts
+    that the codec's own header states.
+
+    Args:
+        container, frame: of PyAV.
+        index: of the frame, in the order of presentation.
+
+    Returns:
+        seconds, None where neither the container nor the codec says.
+    """
+    stream = container.streams.video[0]
+    if container.format.flags & Flags.no_timestamps.value:
+        rate = stream.codec_context.framerate
+    elif frame.pts is not None and frame.time_base:
+        return float(frame.pts * frame.time_base)
+    else:
+        rate = stream.average_rate
+    return float(index / rate) if rate else None
 
 
 def _refuse_cut_video(path, container, stream, end):

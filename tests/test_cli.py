@@ -16,13 +16,12 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
-from stand_ins import BPM, GEOMETRY, pulse_field
+from stand_ins import BPM, GEOMETRY, noise_clip, pulse_field
 from test_loading import PULSE_CONFIG, random_adapter
 
 from pulse_plantain import cli
 from pulse_plantain.adapter import PROMPT_FILE, write_adapter
 from pulse_plantain.bijection import encode_phasor
-from pulse_plantain.loading import DEMO
 from pulse_plantain.pipeline import PulsePipeline
 from pulse_plantain.sheet import field_to_sheet
 from pulse_plantain.video import read_frames
@@ -266,14 +265,6 @@ def test_a_failure_while_writing_leaves_what_was_there(model, clip, tmp_path, mo
     assert (tmp_path / "a.json").read_text() == "old"
 
 
-def test_the_bundled_clip(tmp_path, capsys):
-    path = tmp_path / "a.json"
-    assert cli.main(["--json", str(path)]) == 0
-    truth = json.loads(DEMO.with_suffix(".json").read_text())
-    assert read_json(path)["bpm"] == pytest.approx(truth["bpm"], abs=3)
-    assert "assets/demo.mp4" in capsys.readouterr().out
-
-
 def matroska(clip, path):
     """The clip's pictures as a stream that can be read from a pipe."""
     with av.open(clip) as source, av.open(str(path), "w", format="matroska") as target:
@@ -295,6 +286,31 @@ def test_a_stream_is_watched(model, clip, tmp_path, capsys, monkeypatch):
         monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=pipe))
         assert cli.main(["--stream", "-", "--model", model, "--window", "6"]) == 0
     assert capsys.readouterr().out.splitlines()[1].split()[0] == "6.0"
+
+
+def test_a_bare_stream_of_a_camera_is_watched(model, tmp_path, capsys, monkeypatch):
+    for name, codec in (("a.h264", "libx264"), ("a.mjpeg", "mjpeg")):
+        with av.open(str(tmp_path / name), "w", format=name[2:]) as container:
+            stream = container.add_stream(codec, rate=10)
+            stream.width, stream.height = 64, 48
+            stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+            for picture in noise_clip(9):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode())
+        with (tmp_path / name).open("rb") as pipe:
+            monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=pipe))
+            status = cli.main(["--stream", "-", "--model", model, "--stride", "3"])
+        printed = capsys.readouterr()
+        if codec == "libx264":
+            assert status == 0 and printed.out.splitlines()[1].split()[0] == "8.0"
+        else:
+            assert status == 2 and "the stream has no time stamps" in printed.err
+
+
+def test_only_no_argument_at_all_measures_the_bundled_clip(capsys):
+    assert cli.main([""]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err == "pulse-plantain: the clip's name is empty\n"
 
 
 def test_what_cannot_be_watched_is_refused(model, clip, tmp_path, capsys):

@@ -49,6 +49,7 @@ def test_the_installed_command_measures_its_own_clip(wheel, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == str(wheel / "pulse_plantain" / "cli.py")
+    assert done.stdout.splitlines()[1] == "the bundled clip assets/demo.mp4"
     truth = json.loads((ROOT / "assets" / "demo.json").read_text())["bpm"]
     assert json.loads((tmp_path / "pulse.json").read_text())["bpm"] == pytest.approx(truth, abs=3)
 

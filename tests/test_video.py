@@ -66,6 +66,43 @@ def test_folders_of_numbered_pictures(tmp_path):
         list(read_frames(tmp_path / "plain"))
 
 
+def write_bare_stream(path, codec, rate, options=None):
+    """An elementary stream: coded pictures one after the other, with no container around them."""
+    form = path.suffix.removeprefix(".")
+    with av.open(str(path), "w", format=form) as container:
+        stream = container.add_stream(codec, rate=rate, options=options or {})
+        stream.width, stream.height = 64, 48
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        for picture in small_clip(45):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+
+
+@pytest.mark.parametrize(
+    "name, codec, rate, options",
+    [
+        ("raw.h264", "libx264", 30, {}),
+        ("slow.h264", "libx264", 15, {"bf": "3"}),
+        ("raw.hevc", "libx265", 30, {"x265-params": "log-level=none"}),
+        ("raw.mpeg2video", "mpeg2video", 24, {}),
+    ],
+)
+def test_a_stream_without_a_container_has_its_codecs_rate(tmp_path, name, codec, rate, options):
+    write_bare_stream(tmp_path / name, codec, rate, options)
+    times, read = zip(*read_frames(tmp_path / name), strict=True)
+    np.testing.assert_allclose(times, np.arange(45) / rate, atol=1e-9)
+    error = np.abs(np.stack(read).astype(int) - small_clip(45)).mean((1, 2, 3)).max()
+    assert error < 8  # the pictures are in the order in which they were taken
+
+
+def test_a_stream_without_any_clock_asks_for_one(tmp_path):
+    write_bare_stream(tmp_path / "raw.mjpeg", "mjpeg", 30)
+    with pytest.raises(ClipError, match="no time stamps: give fps or timestamps"):
+        list(read_frames(tmp_path / "raw.mjpeg"))
+    times = [time for time, _ in read_frames(tmp_path / "raw.mjpeg", Clock(30))]
+    np.testing.assert_allclose(times, np.arange(45) / 30)
+
+
 def test_arrays_tensors_and_lists_are_the_same_clip():
     pictures = small_clip()
     (reference,) = encode_windows(pictures, LAYOUT, clock=Clock(10))
