@@ -84,7 +84,6 @@ def write_bare_stream(path, codec, rate, options=None):
         ("raw.h264", "libx264", 30, {}),
         ("slow.h264", "libx264", 15, {"bf": "3"}),
         ("raw.hevc", "libx265", 30, {"x265-params": "log-level=none"}),
-        ("raw.mpeg2video", "mpeg2video", 24, {}),
     ],
 )
 def test_a_stream_without_a_container_has_its_codecs_rate(tmp_path, name, codec, rate, options):
