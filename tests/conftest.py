@@ -17,8 +17,14 @@ def read_script(name):
 
 
 def run_script(name, *words):
-    """What scripts/NAME.py says of a command line: its exit code. It runs in this process."""
-    return read_script(name)["main"]([str(word) for word in words])
+    """What scripts/NAME.py returns for a command line, its exit code. It runs in this process."""
+    import torch
+
+    threads = torch.get_num_threads()
+    try:
+        return read_script(name)["main"]([str(word) for word in words])
+    finally:
+        torch.set_num_threads(threads)  # a script sets them for its own process
 
 
 def interrupt_at(monkeypatch, room, step):

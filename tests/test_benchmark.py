@@ -4,11 +4,12 @@ import json
 
 import pytest
 import torch
+from conftest import run_script
 from safetensors.torch import load_file
 from test_evaluation import FPS, SECONDS, SIZE, write_recording
 
-from pulse_plantain.lab import klein
-from scripts import benchmark, train_adapter
+from pulse_plantain import loading
+from pulse_plantain.lab import adapter_training, batches, benchmarking, klein
 
 
 @pytest.fixture
@@ -18,8 +19,7 @@ def clip(tmp_path):
 
 
 def test_stages_of_a_window_are_timed(clip, tiny_pipe):
-    with torch.no_grad():
-        seconds = benchmark.window_seconds(tiny_pipe, clip)
+    seconds = benchmarking.time_window(tiny_pipe, clip)
     model = seconds["vae_encode"] + seconds["transformer"] + seconds["vae_decode"]
     assert seconds["model"] == pytest.approx(model)
     assert all(0 < value < 30 for value in seconds.values())
@@ -27,11 +27,11 @@ def test_stages_of_a_window_are_timed(clip, tiny_pipe):
 
 
 def test_figures_are_written(clip, tiny_pipe, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(benchmark, "process_seconds", lambda clip, args: 12.0)
-    monkeypatch.setattr(benchmark, "load_pipeline", lambda model, adapter: tiny_pipe)
+    monkeypatch.setattr(benchmarking, "time_command", lambda script, words: 12.0)
+    monkeypatch.setattr(loading, "load_pipeline", lambda model, adapter: tiny_pipe)
     out = tmp_path / "results"
     command = ["--clip", str(clip), "--repeat", "2", "--out", str(out)]
-    assert benchmark.main(command) == 0
+    assert run_script("benchmark", *command) == 0
     result = json.loads((out / "benchmark.json").read_text())
     assert result["clip"]["size"] == [SIZE, SIZE]
     assert result["clip"]["frames"] == FPS * SECONDS
@@ -41,7 +41,7 @@ def test_figures_are_written(clip, tiny_pipe, tmp_path, monkeypatch, capsys):
 
 
 def test_missing_clip_is_one_line(tmp_path, capsys):
-    assert benchmark.main(["--clip", str(tmp_path / "no.mp4"), "--out", str(tmp_path)]) == 2
+    assert run_script("benchmark", "--clip", tmp_path / "no.mp4", "--out", tmp_path) == 2
     error = capsys.readouterr().err
     assert "no such file" in error and error.count("\n") == 1
 
@@ -51,7 +51,7 @@ def test_klein_runs_narrow(tmp_path, monkeypatch):
     monkeypatch.setattr(
         torch.utils.checkpoint, "checkpoint", lambda *a, **k: recomputed.append(1) or real(*a, **k)
     )
-    assert benchmark.main(["klein", "--narrow", "--repeat", "1", "--out", str(tmp_path)]) == 0
+    assert run_script("benchmark", "klein", "--narrow", "--repeat", "1", "--out", tmp_path) == 0
     figures = json.loads((tmp_path / "benchmark-klein-narrow.json").read_text())
     one, two = (figures["windows"][n] for n in ("1", "2"))
     assert two["transformer_flops_a_step"] == 2 * one["transformer_flops_a_step"] > 1e7
@@ -65,7 +65,7 @@ def test_klein_runs_narrow(tmp_path, monkeypatch):
 
 def test_a_random_base_is_trained_as_the_real_one_would_be(tmp_path, monkeypatch):
     base = tmp_path / "base"
-    assert benchmark.main(["klein", "--narrow", "--base", str(base)]) == 0
+    assert run_script("benchmark", "klein", "--narrow", "--base", base) == 0
     config = json.loads((base / "transformer" / "config.json").read_text())
     wanted = klein.TRANSFORMER | klein.NARROW
     found = {name: config[name] for name in wanted}
@@ -73,22 +73,22 @@ def test_a_random_base_is_trained_as_the_real_one_would_be(tmp_path, monkeypatch
     stored = load_file(base / "transformer" / "diffusion_pytorch_model.safetensors")
     assert {weight.dtype for weight in stored.values()} == {torch.bfloat16}
 
-    monkeypatch.setattr(train_adapter, "REPORT_EVERY", 1)
-    encoders, encode = set(), train_adapter.to_tokens
+    monkeypatch.setattr(adapter_training, "REPORT_EVERY", 1)
+    encoders, encode = set(), batches.encode_pictures
     monkeypatch.setattr(
-        train_adapter, "to_tokens", lambda vae, *more: encoders.add(vae.dtype) or encode(vae, *more)
+        batches, "encode_pictures", lambda vae, *more: encoders.add(vae.dtype) or encode(vae, *more)
     )
-    types, write = {}, train_adapter.write_adapter
+    types, write = {}, adapter_training.write_adapter
 
     def write_and_look(folder, model, *more, **named):
         types.update({name: p.dtype for name, p in model.named_parameters()})
         write(folder, model, *more, **named)
 
-    monkeypatch.setattr(train_adapter, "write_adapter", write_and_look)
+    monkeypatch.setattr(adapter_training, "write_adapter", write_and_look)
     command = ["--base", str(base), "--dtype", "bfloat16", "--steps", "2", "--batch", "2"]
     command += ["--clips", "4", "--validation-batches", "1", "--log", str(tmp_path / "log.jsonl")]
     command += ["--checkpoints", str(tmp_path / "checkpoints"), "--out", str(tmp_path / "adapter")]
-    assert train_adapter.main(command) == 0
+    assert run_script("train_adapter", *command) == 0
     assert encoders == {torch.float32}
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [0 < row["peak_gib"] < 24 for row in rows if "loss" in row] == [True, True]

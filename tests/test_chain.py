@@ -3,9 +3,9 @@
 import json
 
 import pytest
+from conftest import run_script
 
 from pulse_plantain.lab.card import tabulate_data_sets
-from scripts import evaluate, prepare, synthesize, train_adapter
 
 
 @pytest.fixture(scope="module")
@@ -16,13 +16,13 @@ def place(tmp_path_factory):
 def test_from_rendered_ubfc_to_a_table_of_held_out_subjects(place):
     data, shards, adapter = place / "ubfc", place / "shards", place / "adapter"
     command = ["--layout", "ubfc2", "--count", "3", "--seconds", "8", "--out", str(data)]
-    assert synthesize.main([*command, "--split", "train", "--start", "5"]) == 0
+    assert run_script("synthesize", *command, "--split", "train", "--start", "5") == 0
     assert sorted(p.name for p in data.iterdir()) == ["subject5", "subject6", "subject7"]
     labels = (data / "subject5" / "ground_truth.txt").read_text().split("\n")
     assert len(labels) == 4 and len({len(line.split()) for line in labels[:3]}) == 1
 
     command = ["--dataset", "ubfc2", "--root", str(data), "--out", str(shards), "--folds", "3"]
-    assert prepare.main(command) == 0
+    assert run_script("prepare", *command) == 0
     splits = json.loads((shards / "splits.json").read_text())["subjects"]
     assert sorted(splits.values()) == ["test", "train", "validation"]
 
@@ -30,7 +30,7 @@ def test_from_rendered_ubfc_to_a_table_of_held_out_subjects(place):
     command = ["--data", str(shards), "--start", "tiny/adapter", "--steps", "2", "--batch", "2"]
     command += ["--lr", "1e-5", "--validation-batches", "1", "--log", str(log)]
     command += ["--checkpoints", str(place / "checkpoints"), "--out", str(adapter)]
-    assert train_adapter.main(command) == 0
+    assert run_script("train_adapter", *command) == 0
     assert (adapter / "adapter_model.safetensors").is_file()
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     assert rows[-1]["validation"]["clips"] == 2
@@ -38,7 +38,7 @@ def test_from_rendered_ubfc_to_a_table_of_held_out_subjects(place):
     command = ["--data", f"ubfc2:{data}", "--splits", str(shards / "splits.json")]
     out = ["--out", str(place), "--cache", str(place / "cache")]
     command += ["--methods", "pulse,green,ica,chrom,pos,pbv,lgi,omit"]
-    assert evaluate.main([*command, "--adapter", str(adapter), *out]) == 0
+    assert run_script("evaluate", *command, "--adapter", str(adapter), *out) == 0
     result = json.loads((place / "ubfc2.json").read_text())
     tested = {subject for subject, name in splits.items() if name == "test"}
     assert {row["subject"] for row in result["rows"]} == tested

@@ -1,12 +1,11 @@
 """Contact sheets: what is kept of a clip on one, and the command that makes them."""
 
 import numpy as np
-from conftest import ROOT
+from conftest import ROOT, run_script
 from PIL import Image
 
 from pulse_plantain.contact_sheet import frames_from_contact_sheet, make_contact_sheet
 from pulse_plantain.video import Clock
-from scripts import contact_sheet
 
 DEMO = ROOT / "assets" / "demo.mp4"
 
@@ -27,11 +26,11 @@ def test_a_sheet_keeps_fractions_of_a_grey_level():
 
 def test_the_script_makes_the_sheet_that_comes_with_the_project(tmp_path, capsys):
     out = tmp_path / "sheet.png"
-    assert contact_sheet.main([str(DEMO), str(out)]) == 0
+    assert run_script("contact_sheet", DEMO, out) == 0
     made = np.asarray(Image.open(out), int)
     bundled = np.asarray(Image.open(ROOT / "assets" / "contact-sheet.png").convert("RGB"), int)
     assert made.shape == bundled.shape and np.abs(made - bundled).max() <= 1
-    assert contact_sheet.main([str(DEMO), str(tmp_path / "b.png"), "--start", "60"]) == 2
+    assert run_script("contact_sheet", DEMO, tmp_path / "b.png", "--start", "60") == 2
     assert "no 8 s from 60 s on" in capsys.readouterr().err
     assert not (tmp_path / "b.png").exists()
-    assert contact_sheet.main([]) == 2
+    assert run_script("contact_sheet") == 2

@@ -1,25 +1,17 @@
-"""The protocol of rppg/evaluation.py on small clips with a known pulse, and scripts/evaluate.py."""
+"""The protocol of lab/evaluation.py on small clips with a known pulse, and its figures."""
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from safetensors import safe_open
-from safetensors.torch import load_file
 
 from pulse_plantain.lab import evaluation, summary
 from pulse_plantain.lab.evaluation import Models
 from pulse_plantain.video import ClipError
-from scripts import calibrate, evaluate
 
 FPS, SECONDS, SIZE = 20, 8, 64
 
@@ -168,53 +160,6 @@ def test_fingerprint_changes_with_content_and_words(tmp_path):
     assert evaluation.fingerprint([tmp_path], "x") != first
 
 
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "results"
-
-
-@pytest.fixture
-def cached(tmp_path):
-    return ["--cache", str(tmp_path / "cache")]
-
-
-def test_script_writes_rows_figures_and_provenance(
-    folder, out, cached, tmp_path, capsys, monkeypatch
-):
-    monkeypatch.setattr(evaluate, "load_pipeline", lambda *names: fake_pipe)
-    null = tmp_path / "null"
-    write_recording(null, 0, 0.0)
-    command = ["--data", "synthetic:test", "--clips", str(folder), "--null", str(null)]
-    command += ["--methods", "pulse,green,pos", "--out", str(out), *cached]
-    assert evaluate.main(command) == 0
-    assert (out / "synthetic-test.png").stat().st_size > 20_000
-    result = json.loads((out / "synthetic-test.json").read_text())
-    assert len(result["rows"]) == 12
-    assert [row["method"] for row in result["null_rows"]] == ["pulse"]  # the others always answer
-    assert result["figures"]["pos"]["forced"]["mae"] < 1
-    assert result["figures"]["pulse"]["null"] == {"n": 1, "abstained": 0.0}
-    assert "null" not in result["figures"]["pos"]
-    assert {"command", "seed", "commit", "versions", "settings"} <= set(result)
-    assert str(tmp_path) not in json.dumps(result)  # results name no machine's folders
-    assert "| pos | 4 |" in capsys.readouterr().out
-
-
-def test_two_processes_share_the_recordings(folder, out, cached):
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "--"]
-    script = [str(evaluate.ROOT / "scripts" / "evaluate.py"), "--data", "synthetic:test"]
-    options = ["--clips", str(folder), "--methods", "green", "--out", str(out), *cached]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, *launch, *script, *options]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
-    rows = json.loads((out / "synthetic-test.json").read_text())["rows"]
-    assert [row["recording"] for row in rows] == ["0000", "0001", "0002", "0003"]
-    assert done.stdout.count("| green | 4 |") == 1  # one table, and no row measured twice
-    (cache,) = Path(cached[1]).iterdir()
-    assert len(cache.read_text().splitlines()) == 4
-    assert done.stderr.count("0/2") >= 1  # each process was given half of them
-
-
 def test_figures_by_stratum():
     def row(subject, bpm, light, bit_rate):
         its = {"light": light, "bit_rate": bit_rate, "codec": "h264"}
@@ -233,53 +178,3 @@ def test_figures_by_stratum():
     low, high = bright["forced"]["interval"]["within"]
     assert low < 0.5 < high and strata["light"]["dim"]["forced"]["interval"]["within"] == (0, 0)
     assert [level["forced"]["n"] for level in strata["bit_rate"].values()] == [3, 3, 3, 3]
-
-
-def test_script_lists_videos_without_ground_truth(folder, out, cached, tmp_path, capsys):
-    videos = tmp_path / "film" / "sub"
-    videos.mkdir(parents=True)
-    (videos / "one.mp4").write_bytes((folder / "0001.mp4").read_bytes())
-    command = ["--data", f"folder:{videos.parent}", "--methods", "pos", "--out", str(out)]
-    command += cached
-    assert evaluate.main(command) == 0
-    result = json.loads((out / "film.json").read_text())
-    assert result["rows"][0]["recording"] == "sub/one"
-    assert result["rows"][0]["reference"] is None and result["figures"] is None
-    assert "sub/one | pos | " in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("command", "said"),
-    [
-        (["--methods", "guess"], "unknown method 'guess'"),
-        (["--data", "ubfc"], "--data must be"),
-        (["--data", "folder:/nowhere"], "no videos in /nowhere"),
-    ],
-)
-def test_script_refuses_in_one_line(command, said, out, capsys):
-    assert evaluate.main(command) == 2
-    error = capsys.readouterr().err
-    assert said in error and error.count("\n") == 1
-    assert not out.exists()
-
-
-def test_calibration_sets_the_confidence_that_clips_without_a_pulse_stay_below(tmp_path):
-    null = tmp_path / "null"
-    for number in range(2):
-        write_recording(null, number, 0.0)
-    adapter = tmp_path / "adapter"
-    shutil.copytree(evaluate.ROOT / "tiny" / "adapter", adapter)
-    before = load_file(adapter / "adapter_model.safetensors")
-    out = tmp_path / "calibration.json"
-    command = ["--null", str(null), "--adapter", str(adapter), "--out", str(out), "--share", "0.5"]
-    calibrate.main(command)
-    result = json.loads(out.read_text())
-    low, high = result["confidences"]
-    assert low < high and result["min_confidence"] == pytest.approx((low + high) / 2, abs=1e-4)
-    with safe_open(adapter / "adapter_model.safetensors", framework="pt") as file:
-        header = json.loads(file.metadata()["pulse_config"])
-    settings = json.loads((adapter / "adapter_config.json").read_text())
-    assert header["min_confidence"] == result["min_confidence"]
-    assert settings["auto_mapping"]["pulse_config"] == header
-    after = load_file(adapter / "adapter_model.safetensors")
-    assert all(torch.equal(after[name], before[name]) for name in before)

@@ -6,17 +6,17 @@ import re
 import pytest
 import tiny_components
 import torch
-from conftest import ROOT
+from conftest import ROOT, run_script
 from diffusers import Flux2KleinPipeline
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 
-from pulse_plantain.adapter import adapter_config, write_adapter
+from pulse_plantain.adapter import describe_adapter, write_adapter
 from pulse_plantain.flux2 import token_size
 from pulse_plantain.lab import klein
+from pulse_plantain.lab.adapter_settings import read_settings
 from pulse_plantain.lab.training import WINDOWS
 from pulse_plantain.pipeline import PulsePipeline
 from pulse_plantain.sheet import SheetGeometry
-from scripts import train_adapter
 
 CONFIG = ROOT / "adapter_config.json"
 
@@ -48,7 +48,7 @@ def test_the_adapter_names_every_linear_of_the_blocks_and_no_other(settings, lor
     inside = {name for name in linears if re.match(r"(single_)?transformer_blocks\.", name)}
     model = get_peft_model(base, lora)
     pulse = settings["auto_mapping"]["pulse_config"]
-    ours = adapter_config(model, pulse, klein.BASE)
+    ours = describe_adapter(model, pulse, klein.BASE)
     assert {k: v for k, v in settings.items() if k != "peft_version"} == {
         k: v for k, v in ours.items() if k != "peft_version"
     }
@@ -80,11 +80,11 @@ def test_the_sheet_fits_the_vae(settings):
 
 
 def test_the_trainer_follows_the_configuration(tmp_path, capsys):
-    defaults = train_adapter.from_config(CONFIG)
+    defaults = read_settings(CONFIG)
     assert defaults["base"] == klein.BASE and defaults["sheet"] == (4, 128, 16, 1024, 256)
     other = tmp_path / "adapter_config.json"
     other.write_text("{}")
-    assert train_adapter.main(["--config", str(other)]) == 2
+    assert run_script("train_adapter", "--config", other) == 2
     assert "no adapter_config.json with a pulse_config" in capsys.readouterr().err
 
 

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from conftest import run_script
 from safetensors.torch import load_file
 from test_evaluation import write_recording
 
-from pulse_plantain.lab import evaluation, networks
+from pulse_plantain.lab import evaluation, network_training, networks
 from pulse_plantain.video import ClipError
-from scripts import evaluate, train_network
 
 RATES = (66.0, 84.0, 102.0, 75.0)
 
@@ -113,13 +113,13 @@ def options(folder, place, name, steps):
 
 @pytest.mark.parametrize("name", networks.NETWORKS)
 def test_training_learns_the_pulse_and_evaluation_reads_it(folder, tmp_path, name):
-    assert train_network.main(options(folder, tmp_path, name, 100)) == 0
+    assert run_script("train_network", *options(folder, tmp_path, name, 100)) == 0
     rows = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     assert rows[2]["loss"] < 0.8 * rows[1]["loss"]
     assert rows[-1]["validation"]["mae_bpm"] < 3
     command = ["--data", "synthetic:test", "--clips", str(folder), "--methods", f"{name},pos"]
     command += ["--networks", str(tmp_path), "--out", str(tmp_path)]
-    assert evaluate.main([*command, "--cache", str(tmp_path / "rows")]) == 0
+    assert run_script("evaluate", *command, "--cache", tmp_path / "rows") == 0
     result = json.loads((tmp_path / "synthetic-test.json").read_text())
     assert result["figures"][name]["forced"]["mae"] == pytest.approx(
         rows[-1]["validation"]["mae_bpm"]
@@ -128,10 +128,10 @@ def test_training_learns_the_pulse_and_evaluation_reads_it(folder, tmp_path, nam
 
 
 def test_a_stopped_training_ends_at_the_same_weights(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(train_network, "SAVE_EVERY", 2)
+    monkeypatch.setattr(network_training, "SAVE_EVERY", 2)
     places = [tmp_path / "whole", tmp_path / "stopped"]
-    assert train_network.main(options(folder, places[0], "mttscan", 4)) == 0
-    real = train_network.batch_of
+    assert run_script("train_network", *options(folder, places[0], "mttscan", 4)) == 0
+    real = network_training.draw_batch
     seen = []
 
     def killed(*of):
@@ -140,22 +140,22 @@ def test_a_stopped_training_ends_at_the_same_weights(folder, tmp_path, monkeypat
             raise KeyboardInterrupt
         return real(*of)
 
-    monkeypatch.setattr(train_network, "batch_of", killed)
+    monkeypatch.setattr(network_training, "draw_batch", killed)
     with pytest.raises(KeyboardInterrupt):
-        train_network.main(options(folder, places[1], "mttscan", 4))
-    assert train_network.main(options(folder, places[1], "mttscan", 4)) == 0
+        run_script("train_network", *options(folder, places[1], "mttscan", 4))
+    assert run_script("train_network", *options(folder, places[1], "mttscan", 4)) == 0
     assert len(seen) == 4 + 2
     whole, stopped = (load_file(place / "mttscan.safetensors") for place in places)
     assert all(torch.equal(whole[name], stopped[name]) for name in whole)
 
 
 def test_a_run_on_other_data_begins_anew(folder, tmp_path):
-    assert train_network.main(options(folder, tmp_path, "deepphys", 2)) == 0
+    assert run_script("train_network", *options(folder, tmp_path, "deepphys", 2)) == 0
     first = load_file(tmp_path / "deepphys.safetensors")
     other = tmp_path / "other"
     for number in range(2):
         write_recording(other, number, 80.0)
-    assert train_network.main(options(other, tmp_path, "deepphys", 2)) == 0
+    assert run_script("train_network", *options(other, tmp_path, "deepphys", 2)) == 0
     second = load_file(tmp_path / "deepphys.safetensors")
     assert any(not torch.equal(first[name], second[name]) for name in first)
 
@@ -172,9 +172,9 @@ def test_chunks_without_a_label_teach_nothing():
 
 def test_networks_that_are_not_there_are_refused_in_one_line(folder, tmp_path, capsys):
     command = ["--data", "synthetic:test", "--clips", str(folder), "--methods", "deepphys"]
-    assert evaluate.main([*command, "--networks", str(tmp_path), "--out", str(tmp_path)]) == 2
+    assert run_script("evaluate", *command, "--networks", tmp_path, "--out", tmp_path) == 2
     assert "not a file of scripts/train_network.py" in capsys.readouterr().err
-    assert train_network.main(["--network", "deepphys", "--data", "nothing"]) == 2
+    assert run_script("train_network", "--network", "deepphys", "--data", "nothing") == 2
     assert "NAME:DIR" in capsys.readouterr().err
 
 
