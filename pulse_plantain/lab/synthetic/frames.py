@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from pulse_plantain.files import write_files
 
-from .draw import TAKES, Draw, split_seeds, subject_of
+from .cameras import CameraLight
+from .draw import TAKES, Draw, name_split, split_seeds, subject_of
 from .head import HEAD_BOX
 from .scene import Scenes
 from .staging import draw_scenes
@@ -106,6 +107,8 @@ def _shade_picture(scene, layers, moment, points):
     """
     pose, half_face = moment.pose[0], scene.view.half_face
     middle = scene.view.centre[0, :, None] + half_face * pose[:2] + pose[6:]  # [2, T]
+    if moment.courses is not None:
+        middle = middle + CameraLight.shift_in(moment.courses)[0]
     reach = float(half_face * pose[3].exp().max()) * HEAD_BOX[2] * 1.05
     low, high = middle.amin(1) - reach, middle.amax(1) + reach
     values = torch.empty(moment.pulse.shape[1], 3, *points.shape[:2])

@@ -12,7 +12,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .draw import Draw, subject_of
+from .cameras import draw_camera_light
+from .draw import LIGHTS, Draw, subject_of
 from .head import draw_head
 from .scene import KINDS, Camera, Layers, Light, Motion, Pulse, Room, Scenes, Subject, View
 from .signals import TAU, Drift, FrameClock, Heart, Jerks, Rhythm
@@ -20,6 +21,9 @@ from .skin import PULSE_COLOUR
 from .textures import draw_room, draw_tone, draw_torso
 
 _SHARES = (0.80, 0.07, 0.06, 0.025, 0.025, 0.02)  # of the kinds
+
+_SMALLER = (0.3, 1.0)  # factor of the pulses before real cameras
+_LAMPS = torch.tensor([0.0, 0.3, 0.3, 0.6, 0.1, 0.1])  # chance of an even lamp, by kind
 
 # Shares of the liveliness in the channels of a pose; shake has its own.
 _POSE_SCALE = torch.tensor([1.0, 0.7, 0.3, 0.25, 0.5, 0.4, 0.0, 0.0])
@@ -31,6 +35,7 @@ def draw_scenes(
     kinds: bool = True,
     crops: bool = False,
     resting: float = 0.6,
+    light: str = "plain",
 ) -> Scenes:
     """Draw one scene per seed.
 
@@ -40,7 +45,19 @@ def draw_scenes(
         kinds: also draw clips without a pulse (about a fifth); else every clip has one.
         crops: see most clips through a crop round the face; else always whole pictures.
         resting: share of the hearts near rest, see :meth:`Heart.draw`.
+        light: one of draw.LIGHTS; all but "plain" change the scenes of the same seeds.
+
+    Raises:
+        ValueError: if the light is unknown.
     """
+    scenes = _draw_plain_scenes(seeds, webcam, kinds, crops, resting)
+    if light not in LIGHTS:
+        raise ValueError(f"light must be one of {', '.join(LIGHTS)}, got {light!r}")
+    return scenes if light == LIGHTS[0] else _put_before_camera(scenes, light)
+
+
+def _draw_plain_scenes(seeds, webcam, kinds, crops, resting):
+    """The scenes of :func:`draw_scenes` in plain light."""
     seeds = [int(seed) for seed in seeds]
     draw = Draw(seeds, stream=2)
     cast = _choose_kinds(draw, kinds)
@@ -73,6 +90,26 @@ def draw_scenes(
     camera = camera(clock=clock, codec=_draw_codec(draw))
     view = View(aspect, half_face, centre, rows, box)
     return Scenes(seeds, cast, subject, textures, heart, pulse, view, motion, light, room, camera)
+
+
+def _put_before_camera(scenes, light):
+    """The scenes with smaller pulses and with what cameras.py adds, from a stream of its own."""
+    draw = Draw(scenes.seeds, stream=5)
+    plain, camera, view, pulse = scenes.light, scenes.camera, scenes.view, scenes.pulse
+    smaller = draw.log_uniform(*_SMALLER)
+    chance = 0.5 if light == "lamp" else _LAMPS @ torch.stack([_mark(scenes.kinds, k) for k in KINDS])
+    lit = (draw.uniform() < chance).float()
+    skin = camera.exposure * (plain.ambient + 0.5 * plain.side) * scenes.subject.skin
+    added = draw_camera_light(draw, skin, view.half_face, view.aspect, camera.clock.fps, lit)
+    amplitude = pulse.amplitude * smaller * (light != "lamp")
+    shares = plain.shares.clone()
+    shares[:, :, 2] *= 1 - lit[:, None]  # the lamp's rhythm takes the place of the other one
+    return replace(
+        scenes,
+        pulse=replace(pulse, amplitude=amplitude),
+        light=replace(plain, shares=shares),
+        camera_light=added,
+    )
 
 
 def _choose_kinds(draw, all_kinds):
