@@ -68,8 +68,8 @@ class Walk:
 class CameraLight:
     """What the second recipe adds to B scenes.
 
-    matrix [B, 3, 3], from the sensor's linear colours to the camera's, rows that sum to one;
-    colour [B, 3], of the flutter; flutter, three courses: everywhere, across and down the face;
+    matrix [B, 3, 3], from the sensor's linear colours to the camera's, rows that sum to one (the
+    scene's textures are in the camera's colours); colour [B, 3], of the flutter; flutter, three courses: everywhere, across and down the face;
     hunting, three channels of the logarithm of light; mains and lamp, see :class:`Lamp`; waves
     [B, 3, W, 3]: two wave numbers (rad per head unit) and a phase; grain, the courses of the waves,
     channel by channel, relative to the camera's value; walk, of the whole person.
@@ -122,11 +122,22 @@ class CameraLight:
         angle = self.mains.bands[:, None] * points[..., 2]
         bands = torch.stack([angle.cos(), angle.sin()], 1)
         local = gradient.mT @ place + mains.mT @ bands
-        light = everywhere.mT[..., None] + local[:, :, None]
-        linear = (root * (light / 2).exp()).clamp_(3e-3, 1).square_()
-        mixed = torch.einsum("bcd,btdp->btcp", self.matrix, linear)
-        value = mixed.clamp_(1e-4, 1).pow_(1 / gamma[:, None, None, None])
+        light = (everywhere.mT[..., None] + local[:, :, None]).exp_()
+        sensor = torch.einsum("bcd,btdp->btcp", self.matrix.inverse(), root.clamp(3e-3).square())
+        linear = torch.einsum("bcd,btdp->btcp", self.matrix, sensor.mul_(light))
+        value = linear.clamp_(1e-5, 1).pow_(1 / gamma[:, None, None, None])
         return value.mul_(1 + self._ripple(grain, points))
+
+    def colour_pulse(self, colour: Tensor, skin: Tensor) -> Tensor:
+        """A pulse's colour [B, 3] after the matrix, green = 1.
+
+        Args:
+            colour: [B, 3] on the sensor, relative to the skin's light.
+            skin: [B, 3] linear colour of lit skin, in camera units.
+        """
+        sensor = (self.matrix.inverse() @ skin[..., None]).squeeze(-1)
+        seen = (self.matrix @ (colour * sensor)[..., None]).squeeze(-1) / skin
+        return (seen / seen[:, 1:2]).clamp(0.02, 2)
 
     def _ripple(self, grain, points):
         """[B, T, 3, P]: what the channels have of their own, relative to the camera's value."""
@@ -143,18 +154,18 @@ def draw_camera_light(
 
     Args:
         draw: random numbers of the clips, of a stream that nothing else reads.
-        skin: [B, 3] linear colour of lit skin before the matrix, in camera units.
+        skin: [B, 3] linear colour of lit skin, in camera units.
         half_face, aspect: [B], see scene.View.
         fps: [B] frame rate in Hz.
         lit: [B], 1 where a lamp beats evenly over the whole picture, else 0.
     """
-    size = draw.log_uniform(3e-4, 2e-2)
+    size = 3e-4 * (2e-2 / 3e-4) ** draw.uniform() ** 1.5  # mostly small
     gradients = size[:, None] * draw.uniform(0, 0.5, 2)
     flutter = _draw_flutter(draw, torch.cat([size[:, None], gradients], 1))
     waves, grain = _draw_grain(draw)
     return CameraLight(
-        matrix=_draw_matrix(draw, skin),
-        colour=1 + 0.12 * draw.normal(3).clamp(-2, 2),
+        matrix=_draw_matrix(draw),
+        colour=_draw_colour(draw, skin),
         flutter=flutter,
         hunting=_draw_hunting(draw),
         mains=_draw_mains(draw, fps),
@@ -165,14 +176,12 @@ def draw_camera_light(
     )
 
 
-def _draw_matrix(draw, skin):
-    """[B, 3, 3] for four clips of five, else none; blue keeps a third of the skin's blue light."""
+def _draw_matrix(draw):
+    """[B, 3, 3] for four clips of five, else the identity."""
     used = draw.coin(0.8)
-    from_red, from_red_blue = draw.uniform(0.0, 0.9), draw.uniform(0.0, 0.25)
+    from_red, from_red_blue = draw.uniform(0.4, 0.9), draw.uniform(0.0, 0.25)
     green_red, green_blue = draw.uniform(0.0, 0.15), draw.uniform(0.0, 0.4)
     blue_red, from_blue = draw.uniform(-0.1, 0.1), draw.uniform(0.0, 0.7)
-    _, green, blue = skin.unbind(1)
-    from_blue = torch.minimum(from_blue, 0.65 * blue / (green - blue).clamp(min=1e-3))
     zero = torch.zeros_like(used)
     rows = (
         (zero, -from_red, -from_red_blue),
@@ -181,6 +190,16 @@ def _draw_matrix(draw, skin):
     )
     off = used[:, None, None] * torch.stack([torch.stack(row, -1) for row in rows], 1)
     return off + torch.diag_embed(1 - off.sum(-1))
+
+
+def _draw_colour(draw, skin):
+    """Colour [B, 3] of the flutter: between the light's own and that of gloss on skin.
+
+    Gloss and flare add the same light to all channels, and so the least to red, relative to what
+    is there.
+    """
+    gloss = (skin[:, 1:2] / skin).clamp(0.3, 2.5) ** draw.uniform(0.2, 1)[:, None]
+    return gloss * (1 + 0.1 * draw.normal(3).clamp(-2, 2))
 
 
 def _draw_flutter(draw, size):
@@ -197,8 +216,8 @@ def _draw_flutter(draw, size):
 
 def _draw_grain(draw):
     """Waves [B, 3, W, 3] over the picture and their courses; blue has two to three times more."""
-    size = draw.log_uniform(4e-4, 6e-3)[:, None] * torch.exp(0.3 * draw.normal(3))
-    size = size * torch.stack([1 + 0 * size[:, 0], 1 + 0 * size[:, 0], draw.uniform(2, 3)], -1)
+    size = draw.log_uniform(7e-4, 6e-3)[:, None] * torch.exp(0.3 * draw.normal(3))
+    size = size * torch.stack([draw.uniform(0.3, 0.7), 1 + 0 * size[:, 0], draw.uniform(2, 3)], -1)
     spread = 0.4 + draw.uniform(0, 1, 3, _WAVES)
     share = spread / spread.square().sum(-1, keepdim=True).sqrt()
     number = TAU / draw.log_uniform(0.5, 8.0, 3, _WAVES)
@@ -210,10 +229,10 @@ def _draw_grain(draw):
 
 
 def _draw_hunting(draw):
-    """Exposure and white balance in half of the clips: ramps and steps of up to two seconds."""
+    """Exposure and white balance in a third of the clips: ramps and steps of up to two seconds."""
     jerks = Jerks.draw(draw, 3)
-    exposure = draw.coin(0.5) * draw.log_uniform(0.003, 0.06)
-    balance = draw.coin(0.4) * draw.log_uniform(0.002, 0.03)
+    exposure = draw.coin(0.35) * draw.log_uniform(0.003, 0.06)
+    balance = draw.coin(0.3) * draw.log_uniform(0.002, 0.03)
     grey, red, blue = jerks.size.split(1, 1)
     tint = torch.cat([red, torch.zeros_like(red), blue], 1)
     size = exposure[:, None, None] * grey + balance[:, None, None] * tint
@@ -226,7 +245,7 @@ def _draw_mains(draw, fps):
     rate = fps * (1 + 1e-3 * draw.normal())
     beat = (mains - (mains / rate).round() * rate).abs()
     frequency = torch.where(draw.coin(0.5) > 0, draw.log_uniform(0.05, 6.0), beat)
-    gain = draw.coin(0.35) * draw.log_uniform(3e-4, 1e-2)
+    gain = draw.coin(0.3) * draw.log_uniform(3e-4, 1e-2)
     gain = gain[:, None] * torch.stack([torch.ones_like(gain), draw.uniform(0, 0.2)], -1)
     colour = 1 + 0.15 * draw.normal(3).clamp(-2, 2)
     bands = draw.coin(0.7) * draw.uniform(0, 15)
@@ -243,8 +262,8 @@ def _draw_lamp(draw, lit):
 
 
 def _draw_walk(draw, half_face, aspect):
-    """A sway by 3 to 6 % of a face in a third of the clips; in a twentieth the person walks."""
-    sway = draw.coin(0.33) * 2 * half_face * draw.uniform(0.03, 0.06)
+    """A sway by 3 to 6 % of a face in a fifth of the clips; in a twentieth the person walks."""
+    sway = draw.coin(0.2) * 2 * half_face * draw.uniform(0.03, 0.06)
     down = sway * draw.uniform(0, 0.4)
     rate, phases = draw.log_uniform(0.2, 0.7), draw.uniform(0, TAU, 2)
     side = 2 * draw.coin(0.5) - 1

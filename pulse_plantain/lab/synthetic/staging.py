@@ -23,6 +23,7 @@ from .textures import draw_room, draw_tone, draw_torso
 _SHARES = (0.80, 0.07, 0.06, 0.025, 0.025, 0.02)  # of the kinds
 
 _SMALLER = (0.3, 1.0)  # factor of the pulses before real cameras
+_CALMER = 0.3  # factor of the first recipe's moving light and of its movements
 _LAMPS = torch.tensor([0.0, 0.3, 0.3, 0.6, 0.1, 0.1])  # chance of an even lamp, by kind
 
 # Shares of the liveliness in the channels of a pose; shake has its own.
@@ -102,12 +103,15 @@ def _put_before_camera(scenes, light):
     skin = camera.exposure * (plain.ambient + 0.5 * plain.side) * scenes.subject.skin
     added = draw_camera_light(draw, skin, view.half_face, view.aspect, camera.clock.fps, lit)
     amplitude = pulse.amplitude * smaller * (light != "lamp")
-    shares = plain.shares.clone()
+    kinds = scenes.kinds if light != "lamp" else ["no pulse" if kind == "pulse" else kind for kind in scenes.kinds]
+    shares = _CALMER * plain.shares
     shares[:, :, 2] *= 1 - lit[:, None]  # the lamp's rhythm takes the place of the other one
     return replace(
         scenes,
-        pulse=replace(pulse, amplitude=amplitude),
+        kinds=kinds,
+        pulse=replace(pulse, amplitude=amplitude, colour=added.colour_pulse(pulse.colour, skin)),
         light=replace(plain, shares=shares),
+        motion=replace(scenes.motion, shares=_CALMER * scenes.motion.shares),
         camera_light=added,
     )
 
