@@ -17,6 +17,9 @@ from .signals import TAU, Drift, Jerks
 
 _TONES, _WAVES = 20, 8  # sinusoids in a flutter; waves of each channel over the picture
 _PARTS = (3, 2, 2, 3 * _WAVES, 2)  # courses of CameraLight.at
+_SHORT = torch.tensor(
+    [3.0] * (_WAVES // 2) + [1.0] * (_WAVES // 2)
+)  # strength of short, long waves
 _FACE = 1.5  # head units from the face's middle where the gradients of the flutter end
 
 
@@ -159,7 +162,7 @@ def draw_camera_light(
         fps: [B] frame rate in Hz.
         lit: [B], 1 where a lamp beats evenly over the whole picture, else 0.
     """
-    size = 3e-4 * (2e-2 / 3e-4) ** draw.uniform() ** 1.5  # mostly small
+    size = 3e-4 * (2e-2 / 3e-4) ** draw.uniform() ** 2  # mostly small
     gradients = size[:, None] * draw.uniform(0, 0.5, 2)
     flutter = _draw_flutter(draw, torch.cat([size[:, None], gradients], 1))
     waves, grain = _draw_grain(draw)
@@ -179,7 +182,7 @@ def draw_camera_light(
 def _draw_matrix(draw):
     """[B, 3, 3] for four clips of five, else the identity."""
     used = draw.coin(0.8)
-    from_red, from_red_blue = draw.uniform(0.4, 0.9), draw.uniform(0.0, 0.25)
+    from_red, from_red_blue = draw.uniform(0.5, 0.9), draw.uniform(0.0, 0.25)
     green_red, green_blue = draw.uniform(0.0, 0.15), draw.uniform(0.0, 0.4)
     blue_red, from_blue = draw.uniform(-0.1, 0.1), draw.uniform(0.0, 0.7)
     zero = torch.zeros_like(used)
@@ -198,7 +201,7 @@ def _draw_colour(draw, skin):
     Gloss and flare add the same light to all channels, and so the least to red, relative to what
     is there.
     """
-    gloss = (skin[:, 1:2] / skin).clamp(0.3, 2.5) ** draw.uniform(0.2, 1)[:, None]
+    gloss = (skin[:, 1:2] / skin).clamp(0.3, 2.5) ** draw.uniform(0, 0.8)[:, None]
     return gloss * (1 + 0.1 * draw.normal(3).clamp(-2, 2))
 
 
@@ -216,11 +219,14 @@ def _draw_flutter(draw, size):
 
 def _draw_grain(draw):
     """Waves [B, 3, W, 3] over the picture and their courses; blue has two to three times more."""
-    size = draw.log_uniform(7e-4, 6e-3)[:, None] * torch.exp(0.3 * draw.normal(3))
+    size = draw.log_uniform(4e-4, 4e-3)[:, None] * torch.exp(0.3 * draw.normal(3))
     size = size * torch.stack([draw.uniform(0.3, 0.7), 1 + 0 * size[:, 0], draw.uniform(2, 3)], -1)
-    spread = 0.4 + draw.uniform(0, 1, 3, _WAVES)
-    share = spread / spread.square().sum(-1, keepdim=True).sqrt()
-    number = TAU / draw.log_uniform(0.5, 8.0, 3, _WAVES)
+    spread = (0.4 + draw.uniform(0, 1, 3, _WAVES)) * _SHORT
+    share = spread / spread[..., _WAVES // 2 :].square().sum(-1, keepdim=True).sqrt()
+    length = torch.cat(
+        [draw.log_uniform(0.8, 2.5, 3, _WAVES // 2), draw.log_uniform(2.5, 10, 3, _WAVES // 2)], -1
+    )
+    number = TAU / length
     angle = draw.uniform(0, TAU, 3, _WAVES)
     across, down = number * angle.cos(), number * angle.sin()
     waves = torch.stack([across, down, draw.uniform(0, TAU, 3, _WAVES)], -1)

@@ -22,7 +22,7 @@ from .textures import draw_room, draw_tone, draw_torso
 
 _SHARES = (0.80, 0.07, 0.06, 0.025, 0.025, 0.02)  # of the kinds
 
-_SMALLER = (0.3, 1.0)  # factor of the pulses before real cameras
+_SMALLER = (0.35, 1.1)  # factor of the pulses before real cameras
 _CALMER = 0.3  # factor of the first recipe's moving light and of its movements
 _LAMPS = torch.tensor([0.0, 0.3, 0.3, 0.6, 0.1, 0.1])  # chance of an even lamp, by kind
 
@@ -98,18 +98,28 @@ def _put_before_camera(scenes, light):
     draw = Draw(scenes.seeds, stream=5)
     plain, camera, view, pulse = scenes.light, scenes.camera, scenes.view, scenes.pulse
     smaller = draw.log_uniform(*_SMALLER)
-    chance = 0.5 if light == "lamp" else _LAMPS @ torch.stack([_mark(scenes.kinds, k) for k in KINDS])
+    chance = (
+        0.5 if light == "lamp" else _LAMPS @ torch.stack([_mark(scenes.kinds, k) for k in KINDS])
+    )
     lit = (draw.uniform() < chance).float()
     skin = camera.exposure * (plain.ambient + 0.5 * plain.side) * scenes.subject.skin
     added = draw_camera_light(draw, skin, view.half_face, view.aspect, camera.clock.fps, lit)
+    red = torch.stack(
+        [draw.uniform(0.5, 1), torch.ones_like(smaller), torch.ones_like(smaller)], -1
+    )
+    colour = added.colour_pulse(pulse.colour * red, skin)
     amplitude = pulse.amplitude * smaller * (light != "lamp")
-    kinds = scenes.kinds if light != "lamp" else ["no pulse" if kind == "pulse" else kind for kind in scenes.kinds]
+    kinds = (
+        scenes.kinds
+        if light != "lamp"
+        else ["no pulse" if kind == "pulse" else kind for kind in scenes.kinds]
+    )
     shares = _CALMER * plain.shares
     shares[:, :, 2] *= 1 - lit[:, None]  # the lamp's rhythm takes the place of the other one
     return replace(
         scenes,
         kinds=kinds,
-        pulse=replace(pulse, amplitude=amplitude, colour=added.colour_pulse(pulse.colour, skin)),
+        pulse=replace(pulse, amplitude=amplitude, colour=colour),
         light=replace(plain, shares=shares),
         motion=replace(scenes.motion, shares=_CALMER * scenes.motion.shares),
         camera_light=added,
