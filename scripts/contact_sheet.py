@@ -33,18 +33,18 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def check(folder: Path, count: int, out: Path) -> None:
     """Write and print how rates of contact sheets differ from those of their clips."""
     from pulse_plantain.lab.contact_sheets import compare_recording, sum_up
-    from pulse_plantain.lab.evaluation import strict, synthetic_recordings
+    from pulse_plantain.lab.evaluation import open_rendered_clips
     from pulse_plantain.lab.running import write_result
     from pulse_plantain.lab.training import describe_run
     from pulse_plantain.loading import load_pipeline
 
     pipe = load_pipeline(ROOT / "tiny", ROOT / "tiny" / "adapter")
-    recordings = synthetic_recordings(folder)[:count]
+    recordings = open_rendered_clips(folder)[:count]
     rows = [compare_recording(recording, pipe) for recording in tqdm(recordings, unit="clip")]
     figures = sum_up(rows)
     command = f"contact_sheet.py --check {folder.name} --count {count}"
     result = describe_run(seed=0) | {"command": command, "figures": figures, "rows": rows}
-    write_result(out, strict(result))
+    write_result(out, result)
     print(json.dumps(figures, indent=1))
 
 

@@ -10,9 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pulse_plantain.lab import evaluation
 from pulse_plantain.lab.evaluation_run import NAMED, Data, Outcome, evaluate
-from pulse_plantain.lab.figures import evaluation_figure
+from pulse_plantain.lab.figures import draw_evaluation
 from pulse_plantain.lab.measuring import Instruments
 from pulse_plantain.lab.running import (
     describe_command,
@@ -74,11 +73,11 @@ def write(args: argparse.Namespace, argv: list[str], name: str, outcome: Outcome
     if args.splits:
         result["settings"]["splits"] = args.splits.name
     path = args.out / f"{name}.json"
-    write_result(path, evaluation.strict(result | outcome.to_dict()))
+    write_result(path, result | outcome.to_dict())
     print(outcome.to_text())
     print(f"written to {path}")
     if outcome.figures:
-        page = evaluation_figure(outcome.figures, outcome.rows)
+        page = draw_evaluation(outcome.figures, outcome.rows)
         page.savefig(path.with_suffix(".png"), dpi=80)
 
 

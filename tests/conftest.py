@@ -21,6 +21,19 @@ def run_script(name, *words):
     return read_script(name)["main"]([str(word) for word in words])
 
 
+def interrupt_at(monkeypatch, room, step):
+    """A training room's learning rate stops the run at a step; every step before it is saved."""
+    from pulse_plantain.lab.training import learning_rate
+
+    def stop(now, *rest):
+        if now == step:
+            raise KeyboardInterrupt
+        return learning_rate(now, *rest)
+
+    monkeypatch.setattr(room, "SAVE_EVERY", 1)
+    monkeypatch.setattr(room, "learning_rate", stop)
+
+
 @pytest.fixture(scope="session")
 def tiny_pipe():
     """A PulsePipeline of random components and the miniature's geometry; do not change it."""

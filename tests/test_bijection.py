@@ -52,7 +52,7 @@ def test_phasors_are_the_same_map():
     phases, amplitudes = grid(np.float64)
     z = amplitudes * np.exp(1j * phases)
     np.testing.assert_allclose(b.encode_phasor(z), b.encode(phases, amplitudes), atol=1e-14)
-    back, residual = b.decode_phasor(b.encode_phasor(z))
+    back, _ = b.decode_phasor(b.encode_phasor(z))
     assert np.abs(back / z - 1).max() < 1e-12
     tensor, _ = b.decode_phasor(b.encode_phasor(torch.from_numpy(z).to(torch.complex64)))
     assert tensor.dtype == torch.complex64
@@ -100,7 +100,7 @@ def test_numpy_and_torch_agree_and_keep_dtype():
     colours = rng.uniform(-0.2, 1.2, (5000, 3))
     for dtype, name in ((torch.float32, np.float32), (torch.float64, np.float64)):
         here, there = b.decode(colours.astype(name)), b.decode(torch.from_numpy(colours).to(dtype))
-        for one, other in zip(here, there):
+        for one, other in zip(here, there, strict=True):
             assert other.dtype == dtype and one.dtype == name
             ulps = 16 * np.finfo(name).eps  # of 1 for colours, so of the scale for amplitudes
             np.testing.assert_allclose(one, other.numpy(), rtol=ulps, atol=ulps * b.AMPLITUDE_SCALE)

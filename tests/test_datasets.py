@@ -10,9 +10,10 @@ from PIL import Image
 from scipy.io import savemat
 
 from pulse_plantain.lab.datasets import (
-    fold_of_subjects,
+    Folds,
+    deal_folds,
     open_dataset,
-    split_of_subjects,
+    split_subjects,
     write_splits,
 )
 from pulse_plantain.video import ClipError
@@ -45,7 +46,7 @@ def write_avi(path, times, codec="ffv1", rate=30):
 
 def measured_rate(recording):
     """bpm of the pictures' mean, on the recording's own clock."""
-    times, levels = zip(*((time, float(p.mean())) for time, p in recording.frames()))
+    times, levels = zip(*((time, float(p.mean())) for time, p in recording.frames()), strict=True)
     grid = np.arange(0, times[-1], 1 / 64)
     wave = np.interp(grid, times, levels)
     rates = np.arange(40, 180, 0.1)
@@ -59,7 +60,10 @@ def write_ubfc1(root, number=5, video_times=None):
         folder / "vid.avi", np.arange(30 * SECONDS) / 30 if video_times is None else video_times
     )
     times = np.arange(0, SECONDS, 0.016)
-    rows = [f"{1000 * t:.0f},{75},{98},{60 + 20 * p:.0f}" for t, p in zip(times, pulse(times))]
+    rows = [
+        f"{1000 * t:.0f},{75},{98},{60 + 20 * p:.0f}"
+        for t, p in zip(times, pulse(times), strict=True)
+    ]
     (folder / "gtdump.xmp").write_text("\n".join(rows) + "\n")
 
 
@@ -126,7 +130,7 @@ def write_pure(root, name="01-03", nested=True, start=1_392_643_993_642_815_000)
     rng = np.random.default_rng(0)
     times = np.arange(30 * SECONDS) / 30 + rng.uniform(-0.004, 0.004, 30 * SECONDS)
     stamps = start + np.round(1e9 * (times - times[0])).astype(np.int64)
-    for stamp, time in zip(stamps, times - times[0]):
+    for stamp, time in zip(stamps, times - times[0], strict=True):
         Image.fromarray(picture(time)).save(folder / name / f"Image{stamp}.png")
     clock = np.arange(-0.5, SECONDS, 1 / 60)
     packages = [
@@ -140,7 +144,7 @@ def write_pure(root, name="01-03", nested=True, start=1_392_643_993_642_815_000)
                 "waveform": round(50 + 30 * p),
             },
         }
-        for t, p in zip(clock, pulse(clock))
+        for t, p in zip(clock, pulse(clock), strict=True)
     ]
     images = [{"Timestamp": int(stamp), "Value": {}} for stamp in stamps]
     (folder / f"{name}.json").write_text(json.dumps({"/FullPackage": packages, "/Image": images}))
@@ -219,8 +223,9 @@ def test_mmpd_in_both_versions_of_matlab(tmp_path):
                 file[name] = np.array([[float(word)]])
                 file[name].attrs["MATLAB_class"] = np.bytes_("double")
     (tmp_path / "subject2" / "p2_3.mat").write_bytes(b"MATLAB 5.0 MAT-file, cut off")
+    (tmp_path / "subject2" / "p2_4.mat").write_bytes(b"cut off")
     recordings, damaged = open_dataset("mmpd", tmp_path)
-    assert [r.name for r in recordings] == ["p2_0", "p2_10"] and list(damaged) == ["p2_3"]
+    assert [r.name for r in recordings] == ["p2_0", "p2_10"] and list(damaged) == ["p2_3", "p2_4"]
     for recording in recordings:
         assert recording.strata["skin_type"] == 5
         assert recording.strata["light"] == "LED-low"
@@ -243,18 +248,20 @@ def test_what_is_no_data_set_is_one_line(tmp_path):
 
 def test_splits_are_disjoint_and_do_not_depend_on_order(tmp_path):
     subjects = [str(n) for n in range(42)]
-    split = split_of_subjects(subjects, folds=5, fold=2, seed=3)
-    assert split == split_of_subjects(reversed(subjects + subjects), folds=5, fold=2, seed=3)
+    split = split_subjects(subjects, Folds(5, tested=2, seed=3))
+    assert split == split_subjects(reversed(subjects + subjects), Folds(5, tested=2, seed=3))
     counts = {name: sum(s == name for s in split.values()) for name in set(split.values())}
     assert counts["train"] == 42 - counts["test"] - counts["validation"]
     assert {counts["test"], counts["validation"]} <= {8, 9}
     tested = [
-        {s for s, name in split_of_subjects(subjects, 5, fold).items() if name == "test"}
+        {s for s, name in split_subjects(subjects, Folds(5, fold)).items() if name == "test"}
         for fold in range(5)
     ]
     assert set.union(*tested) == set(subjects) and sum(map(len, tested)) == 42
-    assert fold_of_subjects(subjects, 5, 0) != fold_of_subjects(subjects, 5, 1)
-    written = write_splits(tmp_path / "splits.json", "pure", subjects, seed=3)
+    assert deal_folds(subjects, 5, 0) != deal_folds(subjects, 5, 1)
+    written = write_splits(tmp_path / "splits.json", "pure", subjects, Folds(seed=3))
     assert json.loads((tmp_path / "splits.json").read_text())["subjects"] == written
+    with pytest.raises(ValueError, match="fold must be 0 to 4, got 5"):
+        Folds(5, tested=5)
     with pytest.raises(ValueError, match="3 subjects cannot be dealt into 5 folds"):
-        fold_of_subjects("abc", 5)
+        deal_folds("abc", 5)

@@ -37,13 +37,13 @@ def lora(settings):
 
 
 def test_the_architecture_is_the_real_one():
-    count = sum(p.numel() for p in klein.transformer().parameters())
+    count = sum(p.numel() for p in klein.make_transformer().parameters())
     assert count == 3_875_544_576
-    assert sum(p.numel() for p in klein.vae().parameters()) == 84_046_115
+    assert sum(p.numel() for p in klein.make_vae().parameters()) == 84_046_115
 
 
 def test_the_adapter_names_every_linear_of_the_blocks_and_no_other(settings, lora):
-    base = klein.transformer()
+    base = klein.make_transformer()
     linears = {name for name, m in base.named_modules() if isinstance(m, torch.nn.Linear)}
     inside = {name for name in linears if re.match(r"(single_)?transformer_blocks\.", name)}
     model = get_peft_model(base, lora)
@@ -70,7 +70,7 @@ def test_peft_reads_the_configuration(settings):
 def test_the_sheet_fits_the_vae(settings):
     pulse = settings["auto_mapping"]["pulse_config"]
     geometry = SheetGeometry.from_dict(pulse["geometry"])
-    token = token_size(klein.vae())
+    token = token_size(klein.make_vae())
     assert token == 16
     for side in (*geometry.size, *pulse["appearance_size"]):
         assert side % token == 0
@@ -92,7 +92,7 @@ def test_an_adapter_of_full_depth_loads_by_both_routes(settings, lora, tmp_path)
     parts = tiny_components.components()
     narrow = klein.NARROW | {"in_channels": 16}
     torch.manual_seed(0)
-    parts["transformer"] = klein.transformer("cpu", **narrow)
+    parts["transformer"] = klein.make_transformer("cpu", **narrow)
     Flux2KleinPipeline(**parts).save_pretrained(tmp_path / "base")
     trained = get_peft_model(parts["transformer"], lora)
     for name, parameter in trained.named_parameters():

@@ -42,7 +42,7 @@ def test_masks_have_mean_one_half():
 def test_shift_moves_thirds_within_a_chunk():
     network = networks.MTTSCAN()
     frames = torch.arange(20.0).reshape(20, 1, 1, 1).expand(20, 3, 2, 2)
-    shifted = network.between(frames)[:, :, 0, 0]
+    shifted = network.exchange(frames)[:, :, 0, 0]
     assert shifted[:, 0].tolist() == [*range(1, 10), 0, *range(11, 20), 0]
     assert shifted[:, 1].tolist() == [0, *range(9), 0, *range(10, 19)]
     assert shifted[:, 2].tolist() == list(range(20))
@@ -63,20 +63,20 @@ def test_how_far_a_frame_is_seen(name, reach):
 
 def test_motion_is_the_normalised_difference():
     frames = np.random.default_rng(0).uniform(0.4, 0.6, (30, 36, 36, 3)).astype(np.float32)
-    motion, appearance = networks.network_input(frames)
+    motion, appearance = networks.prepare_input(frames)
     expected = (frames[8, 3, 4, 1] - frames[7, 3, 4, 1]) / (frames[8, 3, 4, 1] + frames[7, 3, 4, 1])
     others = (frames[8] - frames[7]) / (frames[8] + frames[7])
     ratio = motion[7, 1, 3, 4] / motion[7, 0, 3, 4]
     assert ratio == pytest.approx(expected / others[3, 4, 0], rel=1e-4)
     assert motion.std() == pytest.approx(1) and appearance.std() == pytest.approx(1, abs=0.01)
-    brighter, _ = networks.network_input(frames * 0.5)
+    brighter, _ = networks.prepare_input(frames * 0.5)
     assert torch.allclose(brighter, motion, atol=1e-4)
 
 
 def test_labels_meet_frames_on_clocks():
     times = np.arange(0, 8, 1 / 30)
     stamps = np.arange(1, 7, 1 / 62)
-    target = networks.network_target(np.sin(2 * np.pi * 1.2 * stamps), stamps, times)
+    target = networks.prepare_target(np.sin(2 * np.pi * 1.2 * stamps), stamps, times)
     known = torch.isfinite(target).numpy()
     assert known.sum() == pytest.approx(6 * 30, abs=2)
     slope = np.cos(2 * np.pi * 1.2 * (times[1:] + times[:-1]) / 2)[known]
@@ -91,7 +91,7 @@ def test_faces_are_put_on_an_even_clock():
     times[0] = 0.0
     pictures = [np.full((48, 64, 3), 0.2 + 0.1 * t, np.float32) for t in times]
     clip = SimpleNamespace(path="x", frames=lambda: zip(times, pictures, strict=True))
-    frames, even = networks.face_frames(clip, lambda picture: (10, 10, 40, 40))
+    frames, even = networks.read_face_frames(clip, lambda picture: (10, 10, 40, 40))
     assert frames.shape == (len(even), 36, 36, 3)
     assert np.allclose(frames[:, 5, 5, 1], 0.2 + 0.1 * even, atol=1e-4)
     assert np.allclose(np.diff(even), 1 / 30)
@@ -101,7 +101,7 @@ def test_a_short_clip_is_refused():
     pictures = [(t, np.zeros((40, 40, 3), np.uint8)) for t in (0.0, 0.2, 0.4)]
     clip = SimpleNamespace(path="x", frames=lambda: iter(pictures))
     with pytest.raises(ClipError, match="too short"):
-        networks.face_frames(clip, lambda picture: (0, 0, 40, 40))
+        networks.read_face_frames(clip, lambda picture: (0, 0, 40, 40))
 
 
 def options(folder, place, name, steps):
@@ -179,8 +179,8 @@ def test_networks_that_are_not_there_are_refused_in_one_line(folder, tmp_path, c
 
 
 def test_box_is_the_mask_or_the_face_or_everything(folder):
-    recording = evaluation.synthetic_recordings(folder)[0]
+    recording = evaluation.open_rendered_clips(folder)[0]
     _, picture = next(iter(recording.frames()))
-    assert evaluation.network_box(recording)(picture) == pytest.approx((10, 10, 54, 54), abs=2)
+    assert evaluation.make_box_finder(recording)(picture) == pytest.approx((10, 10, 54, 54), abs=2)
     bare = evaluation.Recording("bare", recording.path, "0")
-    assert evaluation.network_box(bare)(picture) == (0, 0, 64, 64)
+    assert evaluation.make_box_finder(bare)(picture) == (0, 0, 64, 64)

@@ -5,13 +5,14 @@ import json
 import numpy as np
 import pytest
 import torch
+from conftest import run_script
 
 from pulse_plantain.lab.datasets.shards import Shards
-from pulse_plantain.sheet import SheetGeometry
+from pulse_plantain.sheet import Layout, SheetGeometry
 from pulse_plantain.video import ClipError
-from scripts import prepare
 
 GEOMETRY = SheetGeometry(4, 96, 4, (768, 32))
+LAYOUT = Layout(GEOMETRY, (16, 16))
 BPM = {1: 60.0, 2: 72.0, 3: 84.0, 4: 96.0, 5: 108.0}
 
 
@@ -51,7 +52,7 @@ def root(tmp_path_factory):
 def prepared(root, tmp_path_factory):
     out = tmp_path_factory.mktemp("prepared")
     command = ["--dataset", "ubfc2", "--root", str(root), "--out", str(out), "--workers", "2"]
-    assert prepare.main(command) == 0
+    assert run_script("prepare", *command) == 0
     return out
 
 
@@ -70,16 +71,16 @@ def test_an_interrupted_run_goes_on(root, prepared, capsys):
     stamps = {path.name: path.stat().st_mtime_ns for path in prepared.glob("*.safetensors")}
     (prepared / "subject2.safetensors").unlink()
     command = ["--dataset", "ubfc2", "--root", str(root), "--out", str(prepared)]
-    assert prepare.main(command) == 0
+    assert run_script("prepare", *command) == 0
     again = {path.name: path.stat().st_mtime_ns for path in prepared.glob("*.safetensors")}
     assert {name for name in stamps if stamps[name] != again[name]} == {"subject2.safetensors"}
-    assert prepare.main([*command, "--stride", "2"]) == 2
+    assert run_script("prepare", *command, "--stride", "2") == 2
     assert "has other settings: choose another --out" in capsys.readouterr().err
 
 
 def test_bad_input_is_one_line(tmp_path, capsys):
     command = ["--dataset", "pure", "--root", str(tmp_path), "--out", str(tmp_path / "out")]
-    assert prepare.main(command) == 2
+    assert run_script("prepare", *command) == 2
     assert "nothing in it is laid out as pure is" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
@@ -87,7 +88,7 @@ def test_bad_input_is_one_line(tmp_path, capsys):
 def test_batches_hold_the_pulse_where_it_is(prepared):
     shards = Shards.open([prepared], "train")
     assert len(shards) == 24
-    batch = shards.batch(0, 24, GEOMETRY, (64, 64), augment=False)
+    batch = shards.read_batch(0, 24, Layout(GEOMETRY, (64, 64)), augment=False)
     assert sorted(set(batch["seconds"].tolist())) == [5, 8, 10]
     assert batch["motion"].shape == (24, 96, 4, 4, 3)
     assert batch["appearance"].shape == (24, 64, 64, 3)
@@ -109,21 +110,21 @@ def test_no_sample_comes_twice_in_an_epoch_and_orders_differ(prepared):
     shards = Shards.open([prepared], "train")
     epochs = []
     for epoch in range(2):
-        batches = [shards.batch(8 * epoch + n, 3, GEOMETRY, (16, 16), seed=1) for n in range(8)]
+        batches = [shards.read_batch(8 * epoch + n, 3, LAYOUT, seed=1) for n in range(8)]
         keys = torch.cat([b["bpm"] + b["field"][:, 0, 0, 0].angle() for b in batches])
         epochs.append(keys)
         rates = torch.cat([b["bpm"] for b in batches]).round().tolist()
         assert sorted(rates) == sorted(bpm for bpm in set(rates) for _ in range(8))
         lengths = torch.cat([b["seconds"] for b in batches]).tolist()
         assert [lengths.count(length) for length in (8, 5, 10)] == [9, 9, 6]
-    again = shards.batch(9, 3, GEOMETRY, (16, 16), seed=1)
-    first = shards.batch(9, 3, GEOMETRY, (16, 16), seed=1)
+    again = shards.read_batch(9, 3, LAYOUT, seed=1)
+    first = shards.read_batch(9, 3, LAYOUT, seed=1)
     assert all(torch.equal(again[name], first[name]) for name in again)
     assert not torch.equal(epochs[0], epochs[1])
 
 
 def test_folders_that_were_not_prepared_are_refused(prepared, tmp_path):
-    with pytest.raises(ClipError, match="not a folder of scripts/prepare.py"):
+    with pytest.raises(ClipError, match=r"not a folder of scripts/prepare\.py"):
         Shards.open([tmp_path], "train")
     with pytest.raises(ClipError, match="no windows for nobody"):
         Shards.open([prepared], "nobody")

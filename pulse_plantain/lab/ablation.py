@@ -6,9 +6,8 @@ validated at one and at several steps of the pipeline's schedule.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from pulse_plantain.lab.adapter_settings import AdapterSettings
@@ -32,7 +31,7 @@ class Way:
 
     what: str
     options: tuple[str, ...] = ()
-    changes: Mapping[str, Any] = MappingProxyType({})
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
 
 WAYS = {

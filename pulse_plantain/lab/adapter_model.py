@@ -31,7 +31,7 @@ from pulse_plantain.flux2 import (
     token_size,
 )
 from pulse_plantain.lab.adapter_settings import AdapterSettings
-from pulse_plantain.lab.miniature import without_silent_branches
+from pulse_plantain.lab.miniature import drop_silent_branches
 from pulse_plantain.lab.training import autocast_where_fast
 from pulse_plantain.pipeline import PulsePipeline
 from pulse_plantain.reading import PulseReading, decode_field, read_fields
@@ -138,7 +138,7 @@ class AdapterModel:
         self.layout = settings.layout
         self.pipe = self._load_base(settings)
         self.vae = self.pipe.vae.requires_grad_(False).eval().to(self.device)
-        self.vae = without_silent_branches(self.vae)
+        self.vae = drop_silent_branches(self.vae)
         self.prompt_embeds = self.pipe.encode_task_prompt().float().to(self.device)
         self.pipe.text_encoder = None  # 8 GB at full size; its work is done
         if settings.random_base:

@@ -66,6 +66,7 @@ class Trainer:
     """
 
     def __init__(self, settings: AdapterSettings):
+        make_optimizer = choose_optimizer(settings.optimizer)
         self.settings = settings
         self.accelerator = Accelerator(cpu=not torch.accelerator.is_available())
         self.device = self.accelerator.device
@@ -75,7 +76,7 @@ class Trainer:
         self.validator = Validator(
             self.model, self.batches, settings.validation_batches, self.rank, self.ranks
         )
-        self.optimizer = choose_optimizer(settings.optimizer)(
+        self.optimizer = make_optimizer(
             self.model.trained, lr=settings.lr, betas=(0.9, 0.99), weight_decay=0.0
         )
         self.losses: dict[str, list[float]] = defaultdict(list)  # since the last report

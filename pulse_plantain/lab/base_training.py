@@ -115,7 +115,7 @@ def start_vae(vae: AutoencoderKLFlux2, seed: int) -> None:
     batches = (
         draw_pictures(seed_step(seed, START, step), 32, 64, 128) * 2 - 1 for step in range(12)
     )
-    miniature.make_encoder_linear(vae, miniature.patch_basis(batches))
+    miniature.make_encoder_linear(vae, miniature.find_patch_basis(batches))
     miniature.ease_decoder(vae)
     vae.encoder.requires_grad_(False)
     vae.get_submodule("quant_conv").requires_grad_(False)
@@ -285,7 +285,7 @@ def validate(parts: Mapping[str, Any], seed: int) -> dict[str, float]:
 
 def train_base(training: BaseTraining) -> dict[str, float]:
     """Train a base, write it, and say how well it draws (:func:`validate`)."""
-    parts = miniature.components([*TASK_PROMPTS, PROMPT], training.seed)
+    parts = miniature.make_components([*TASK_PROMPTS, PROMPT], training.seed)
     log = Log(training.log, training.seed, asdict(training))
     train_vae(parts["vae"], training, log)
     parts["vae"].requires_grad_(False).eval()

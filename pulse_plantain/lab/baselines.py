@@ -1,6 +1,6 @@
-"""Classical remote photoplethysmography: mean skin colour over time -> blood volume pulse.
+"""The classical methods: mean skin colour over time becomes a blood volume pulse.
 
-Seven methods from their papers' equations. No picture is read and no rate is estimated here.
+Here live seven methods by their papers' equations; no picture is read and no rate estimated.
 
 Each takes ``rgb`` [samples, 3], the mean colour of the skin (any unit, linear or not, > 0), sampled
 evenly at ``sampling_rate`` Hz, and returns bvp [samples], unit-free, upright: more blood is
@@ -8,6 +8,7 @@ higher. (The papers leave the sign open; skin darkens with blood.)
 """
 
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 from scipy import signal
@@ -26,21 +27,21 @@ BLOOD_VOLUME_VECTOR = np.array([0.33, 0.77, 0.53])
 _POS_PLANE = np.array([[0.0, 1.0, -1.0], [-2.0, 1.0, 1.0]])
 
 
-def _relative(rgb):
-    """[samples, 3] colour divided by its mean over time, less one."""
+def _normalise(rgb):
+    """Colours [..., samples, 3] divided by their mean over time, less one."""
     return rgb / np.mean(rgb, axis=-2, keepdims=True) - 1
 
 
-def green(rgb, sampling_rate):
+def green(rgb: np.ndarray, sampling_rate: float) -> np.ndarray:
     """GREEN: the green channel, where haemoglobin absorbs most.
 
     Verkruysse, Svaasand, Nelson, "Remote plethysmographic imaging using ambient light", Optics
     Express 2008, 16, 21434.
     """
-    return -_relative(rgb)[:, 1]
+    return -_normalise(rgb)[:, 1]
 
 
-def ica(rgb, sampling_rate):
+def ica(rgb: np.ndarray, sampling_rate: float) -> np.ndarray:
     """ICA: the independent component of the standardised colours with the highest spectral peak.
 
     Poh, McDuff, Picard, "Non-contact, automated cardiac pulse measurements using video imaging
@@ -53,14 +54,14 @@ def ica(rgb, sampling_rate):
     unmix = FastICA(3, whiten="unit-variance", max_iter=1000, tol=1e-3, random_state=0)
     with warnings.catch_warnings():  # of near-Gaussian noise any rotation is as good as another
         warnings.simplefilter("ignore", ConvergenceWarning)
-        sources = unmix.fit_transform(standard)
+        sources = np.asarray(unmix.fit_transform(standard))
     frequencies, power = signal.periodogram(sources, sampling_rate, axis=0)
     in_band = (frequencies >= BAND[0]) & (frequencies <= BAND[1])
     best = np.argmax(power[in_band].max(axis=0) / power.sum(axis=0))
     return sources[:, best] * -np.sign(sources[:, best] @ standard[:, 1])
 
 
-def chrom(rgb, sampling_rate):
+def chrom(rgb: np.ndarray, sampling_rate: float) -> np.ndarray:
     """CHROM: two chrominances free of specular reflection, tuned so that white light cancels.
 
     de Haan, Jeanne, "Robust pulse rate from chrominance-based rPPG", IEEE Trans. Biomed. Eng.
@@ -76,13 +77,13 @@ def chrom(rgb, sampling_rate):
     bvp = np.zeros(len(padded))
     for start in range(0, len(padded) - length + 1, half):
         interval = slice(start, start + length)
-        r, g, b = _relative(padded[interval]).T
+        r, g, b = _normalise(padded[interval]).T
         x, y = signal.sosfiltfilt(band, [3 * r - 2 * g, 1.5 * r + g - 1.5 * b], padlen=half)
         bvp[interval] += hann * (x - y * x.std() / max(y.std(), np.finfo(float).tiny))
     return bvp[half : half + len(rgb)]
 
 
-def pos(rgb, sampling_rate):
+def pos(rgb: np.ndarray, sampling_rate: float) -> np.ndarray:
     """POS: projection onto the plane orthogonal to the skin tone, tuned in sliding intervals.
 
     Wang, den Brinker, Stuijk, de Haan, "Algorithmic principles of remote PPG", IEEE Trans.
@@ -92,7 +93,7 @@ def pos(rgb, sampling_rate):
     """
     length = int(np.ceil(WINDOW * sampling_rate))
     intervals = np.lib.stride_tricks.sliding_window_view(rgb, length, axis=0).swapaxes(1, 2)
-    planes = _relative(intervals) @ _POS_PLANE.T
+    planes = _normalise(intervals) @ _POS_PLANE.T
     ratio = planes[..., 0].std(axis=1) / np.maximum(planes[..., 1].std(axis=1), 1e-300)
     pulses = planes[..., 0] + ratio[:, None] * planes[..., 1]
     pulses -= pulses.mean(axis=1, keepdims=True)
@@ -102,19 +103,19 @@ def pos(rgb, sampling_rate):
     return -bvp
 
 
-def pbv(rgb, sampling_rate):
+def pbv(rgb: np.ndarray, sampling_rate: float) -> np.ndarray:
     """PBV: the mixture whose correlation with the colours is the blood volume vector.
 
     de Haan, van Leest, "Improved motion robustness of remote-PPG by using the blood volume pulse
     signature", Physiol. Meas. 2014, 35, 1913: W = k p Q^-1 with Q = C C^T of the normalised
     colours C and p the vector; over the whole trace.
     """
-    colours = _relative(rgb)
+    colours = _normalise(rgb)
     weights = np.linalg.pinv(colours.T @ colours) @ BLOOD_VOLUME_VECTOR
     return -colours @ weights / np.linalg.norm(weights)
 
 
-def lgi(rgb, sampling_rate):
+def lgi(rgb: np.ndarray, sampling_rate: float) -> np.ndarray:
     """LGI: green after projection orthogonal to the strongest direction of the colours.
 
     Pilz, Zaunseder, Krajewski, Blazek, "Local group invariance for heart rate estimation from
@@ -122,23 +123,26 @@ def lgi(rgb, sampling_rate):
     samples], P = I - u u^T.
     """
     strongest = np.linalg.svd(rgb.T, full_matrices=False)[0][:, 0]
-    return _green_orthogonal_to(strongest, rgb)
+    return _project_green(rgb, strongest)
 
 
-def omit(rgb, sampling_rate):
+def omit(rgb: np.ndarray, sampling_rate: float) -> np.ndarray:
     """OMIT: green after projection orthogonal to the first column of Q in C = Q R.
 
     Alvarez Casado, Bordallo Lopez, "Face2PPG: an unsupervised pipeline for blood volume pulse
     extraction from faces", IEEE J. Biomed. Health Inform. 2023, 27, 5530. That column is the
     colour of the first sample.
     """
-    return _green_orthogonal_to(np.linalg.qr(rgb.T)[0][:, 0], rgb)
+    return _project_green(rgb, np.linalg.qr(rgb.T)[0][:, 0])
 
 
-def _green_orthogonal_to(direction, rgb):
-    """[samples] the upright green channel of (I - u u^T) C, mean-free."""
+def _project_green(rgb, direction):
+    """The upright green channel [samples] of (I - u u^T) C, mean-free; u is the direction [3]."""
     projected = rgb[:, 1] - direction[1] * (rgb @ direction)
     return projected.mean() - projected
 
 
-METHODS = {f.__name__: f for f in (green, ica, chrom, pos, pbv, lgi, omit)}
+METHODS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
+    method.__name__: method for method in (green, ica, chrom, pos, pbv, lgi, omit)
+}
+"""The methods by their names."""

@@ -120,8 +120,8 @@ class Batches:
         """
         shards = self.find_shards(split)
         if shards is not None:
-            layout = (self.layout.geometry, self.layout.appearance_size)
-            clips = shards.batch(number, self.size, *layout, self.seed, split == TRAIN)
+            augment = split == TRAIN
+            clips = shards.read_batch(number, self.size, self.layout, self.seed, augment)
             return self.encode(clips)
         own, first = ("train", self.skip) if split == TRAIN else ("validation", 0)
         own = name_split(own, self.light)

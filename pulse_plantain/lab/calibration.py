@@ -6,7 +6,7 @@ The clips are of the validation split, never of the test split.
 from dataclasses import dataclass
 from pathlib import Path
 
-from pulse_plantain.lab.evaluation import PULSE, synthetic_recordings
+from pulse_plantain.lab.evaluation import PULSE, open_rendered_clips
 from pulse_plantain.lab.measuring import Instruments
 from pulse_plantain.lab.thresholds import find_threshold
 
@@ -37,6 +37,6 @@ def calibrate(instruments: Instruments, null: Path, share: float) -> Calibration
     Raises:
         ClipError: if the folder holds no such clips.
     """
-    rows = instruments.measure("calibration", synthetic_recordings(null), [PULSE])
+    rows = instruments.measure("calibration", open_rendered_clips(null), [PULSE])
     confidences = sorted(row["confidence"] for row in rows)
     return Calibration(round(find_threshold(confidences, share), 4), confidences)

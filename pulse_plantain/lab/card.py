@@ -15,7 +15,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from pulse_plantain.lab.evaluation import table
+from pulse_plantain.lab.summary import format_figures
 
 CARD = "README.md"
 
@@ -137,8 +137,8 @@ def tabulate_synthetic_test(results: Results) -> str:
     heads = [results.load_log(f"train-{network}.jsonl")[0] for network in NETWORKS]
     trained = sorted({head["settings"]["recordings"] for head in heads})
     return (
-        f"{table(result['figures'])}\n\n`scripts/train_network.py` trained DeepPhys and MTTS-CAN "
-        f"on {' and '.join(map(str, trained))} rendered clips of other subjects."
+        f"{format_figures(result['figures'])}\n\n`scripts/train_network.py` trained DeepPhys and "
+        f"MTTS-CAN on {' and '.join(map(str, trained))} rendered clips of other subjects."
         f"\n\nSource: {cite(name, result)}."
     )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pulse_plantain.lab import evaluation
+from pulse_plantain.lab import evaluation, summary
 from pulse_plantain.lab.datasets import DATASETS, Recording
 from pulse_plantain.lab.measuring import Instruments, check_methods
 from pulse_plantain.lab.running import join_processes
@@ -70,11 +70,11 @@ class Data:
             ClipError: if there are none.
         """
         if self.kind == "folder":
-            return evaluation.video_recordings(self.where)
+            return evaluation.find_videos(Path(self.where))
         if self.kind == "synthetic":
             clips = self.clips or self._render(pulse=True)
-            return evaluation.synthetic_recordings(clips)
-        recordings = evaluation.dataset_recordings(self.kind, self.where)
+            return evaluation.open_rendered_clips(clips)
+        recordings = evaluation.open_recordings(self.kind, Path(self.where))
         return choose_subjects(recordings, self.splits, "test") if self.splits else recordings
 
     def find_null(self) -> Path | None:
@@ -98,11 +98,11 @@ class Outcome:
     Attributes:
         rows: of all recordings by all methods.
         null_rows: of the clips without a pulse.
-        figures: of :func:`pulse_plantain.lab.evaluation.summary`; None where no rate is known.
+        figures: of :func:`pulse_plantain.lab.summary.summarise`; None where no rate is known.
     """
 
-    rows: list[dict[str, Any]]
-    null_rows: list[dict[str, Any]]
+    rows: list[evaluation.Row]
+    null_rows: list[evaluation.Row]
     figures: dict[str, Any] | None
 
     def to_dict(self) -> dict[str, Any]:
@@ -111,7 +111,9 @@ class Outcome:
 
     def to_text(self) -> str:
         """A Markdown table: a line a method, or a line a row where no rate is known."""
-        return evaluation.table(self.figures) if self.figures else evaluation.listing(self.rows)
+        return (
+            summary.format_figures(self.figures) if self.figures else summary.format_rows(self.rows)
+        )
 
 
 def evaluate(data: Data, methods: Sequence[str], instruments: Instruments, seed: int) -> Outcome:
@@ -134,6 +136,6 @@ def evaluate(data: Data, methods: Sequence[str], instruments: Instruments, seed:
         return Outcome(rows, [], None)
     null, null_rows = data.find_null(), []
     if null and evaluation.PULSE in methods:
-        recordings = evaluation.synthetic_recordings(null)
+        recordings = evaluation.open_rendered_clips(null)
         null_rows = instruments.measure(f"{data.name}-null", recordings, [evaluation.PULSE])
-    return Outcome(rows, null_rows, evaluation.summary(rows, null_rows, seed))
+    return Outcome(rows, null_rows, summary.summarise(rows, null_rows, seed))

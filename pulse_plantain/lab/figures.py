@@ -1,55 +1,70 @@
-"""Figures of many recordings: what an evaluation says, drawn on one page."""
+"""Figures of many recordings: what an evaluation says, drawn on one page.
+
+Here live its four panels; the figures themselves are made in lab/summary.py.
+"""
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pulse_plantain.lab.metrics import bland_altman, coverage_against_error
 
 
-def evaluation_figure(figures, rows):
-    """What pulse_plantain.lab.evaluation.summary says, drawn: a page with four kinds of pictures.
+def draw_evaluation(figures: dict[str, Any], rows: Sequence[dict[str, Any]]) -> Figure:
+    """Draw a page with four panels of what an evaluation says.
+
+    Estimates against references and Bland and Altman's plot are of the first method, its withheld
+    estimates hollow; coverage against error and the error by stratum are of all methods.
 
     Args:
-        figures: of :func:`pulse_plantain.lab.evaluation.summary`.
+        figures: of :func:`pulse_plantain.lab.summary.summarise`.
         rows: the rows they sum up.
-
-    Returns:
-        matplotlib figure: estimates against references and Bland and Altman's plot for the first
-        method (hollow: withheld), coverage against error and the error by stratum for all methods.
     """
     methods = [method for method in figures if "forced" in figures[method]]
     strata = figures[methods[0]]["strata"]
     figure = Figure(figsize=(13, 9 + 0.3 * len(strata)), layout="constrained")
     panels = figure.subplots(2, 2)
     mine = [row for row in rows if row["method"] == methods[0] and np.isfinite(row["bpm"])]
-    bpm, reference = (np.array([row[k] for row in mine], float) for k in ("bpm", "reference"))
-    answered = np.array([row["answered"] for row in mine], bool)
-    _draw_scatter(panels[0, 0], methods[0], bpm, reference, answered)
-    _draw_bland_altman(panels[0, 1], methods[0], bpm, reference, answered)
+    _draw_scatter(panels[0, 0], methods[0], mine)
+    _draw_bland_altman(panels[0, 1], mine)
     _draw_coverage(panels[1, 0], methods, rows)
     _draw_strata(panels[1, 1], methods, figures)
     return figure
 
 
-def _points(axes, x, y, answered):
+def _read_columns(rows):
+    """(bpm, reference in bpm, whether it was answered) of rows, each [rows]."""
+    bpm, reference = (np.array([row[k] for row in rows], float) for k in ("bpm", "reference"))
+    return bpm, reference, np.array([row["answered"] for row in rows], bool)
+
+
+def _draw_points(axes: Axes, x, y, answered):
+    """A point a recording, full where it was answered and hollow where not."""
     axes.scatter(x[answered], y[answered], s=14, color="C0", label="answered")
     rest = ~answered
     axes.scatter(x[rest], y[rest], s=14, facecolors="none", edgecolors="0.6", label="withheld")
     axes.legend(loc="upper left", frameon=False)
 
 
-def _draw_scatter(axes, method, bpm, reference, answered):
-    shown = np.concatenate([bpm, reference, [60, 100]])  # there may be no estimate at all
-    limits = (shown.min() - 5, shown.max() + 5)
+def _draw_scatter(axes: Axes, method, rows):
+    """Estimates of a method against references."""
+    bpm, reference, answered = _read_columns(rows)
+    values = np.concatenate([bpm, reference, [60, 100]])  # there may be no estimate at all
+    limits = (values.min() - 5, values.max() + 5)
     axes.plot(limits, limits, color="0.8", linewidth=1)
-    _points(axes, reference, bpm, answered)
+    _draw_points(axes, reference, bpm, answered)
     axes.set(xlim=limits, ylim=limits, xlabel="reference (bpm)", ylabel="estimate (bpm)")
     axes.set_title(f"{method}: {len(bpm)} recordings")
     axes.set_aspect("equal")
 
 
-def _draw_bland_altman(axes, method, bpm, reference, answered):
-    _points(axes, (bpm + reference) / 2, bpm - reference, answered)
+def _draw_bland_altman(axes: Axes, rows):
+    """Differences of estimate and reference against their mean."""
+    bpm, reference, answered = _read_columns(rows)
+    _draw_points(axes, (bpm + reference) / 2, bpm - reference, answered)
     if answered.sum() > 1:
         for line in bland_altman(bpm[answered], reference[answered]):
             axes.axhline(line, color="C0", linewidth=1, linestyle="--")
@@ -58,18 +73,20 @@ def _draw_bland_altman(axes, method, bpm, reference, answered):
     axes.set_title("Bland and Altman; lines: bias and limits of what was answered")
 
 
-def _draw_coverage(axes, methods, rows):
+def _draw_coverage(axes: Axes, methods, rows):
+    """Mean error of the surest recordings of each method against their share."""
     for method in methods:
         mine = [row for row in rows if row["method"] == method]
         columns = ([row[k] for row in mine] for k in ("bpm", "reference", "confidence"))
-        coverage, mae, _ = coverage_against_error(*columns)
+        coverage, mae = coverage_against_error(*columns)
         axes.plot(100 * coverage, mae, label=method)
     axes.set(xlabel="surest recordings (%)", ylabel="MAE (bpm)", xlim=(0, 100), ylim=(0, None))
     axes.set_title("Coverage against error")
     axes.legend(frameon=False)
 
 
-def _draw_strata(axes, methods, figures):
+def _draw_strata(axes: Axes, methods, figures):
+    """Mean error of each method on each level of each stratum, with its interval."""
     strata = figures[methods[0]]["strata"]
     names = [(stratum, level) for stratum in strata for level in strata[stratum]]
     places = np.arange(len(names))[::-1]

@@ -1,4 +1,10 @@
-"""FLUX.2-klein-base-4B's architecture without its weights: for counting, testing and timing."""
+"""FLUX.2-klein-base-4B's architecture without its weights: for counting, testing and timing.
+
+Here live its sizes and a base of random weights; the adapter's own settings are elsewhere.
+"""
+
+from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKLFlux2, FlowMatchEulerDiscreteScheduler, Flux2Transformer2DModel
@@ -10,7 +16,7 @@ from pulse_plantain.pipeline import PulsePipeline
 
 BASE = "black-forest-labs/FLUX.2-klein-base-4B"
 
-TRANSFORMER = {
+TRANSFORMER: dict[str, Any] = {
     "patch_size": 1,
     "in_channels": 128,
     "num_layers": 5,
@@ -25,7 +31,7 @@ TRANSFORMER = {
 }
 """5 double and 20 single blocks, 24 heads of 128: 3,875,544,576 parameters."""
 
-NARROW = {
+NARROW: dict[str, Any] = {
     "attention_head_dim": 8,
     "num_attention_heads": 2,
     "joint_attention_dim": 24,
@@ -35,15 +41,22 @@ NARROW = {
 """Changes that keep the depth and every module's name but make it run in a moment on a CPU."""
 
 
-def scheduler():
+def make_scheduler() -> FlowMatchEulerDiscreteScheduler:
     """The scheduler of the klein bases."""
     return FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
 
 
-def transformer(device="meta", dtype=torch.float32, **changes):
-    """The transformer with random weights (none at all on the device "meta").
+def make_transformer(
+    device: str | torch.device = "meta", dtype: torch.dtype = torch.float32, **changes: Any
+) -> Flux2Transformer2DModel:
+    """The transformer with random weights, none at all on the device "meta".
 
-    It is made in its type and not cast to it: 4 billion parameters fit in memory once.
+    It is made in its type and not cast to it, so that 4 billion parameters are in memory only once.
+
+    Args:
+        device: where to make it.
+        dtype: of the weights.
+        changes: to :data:`TRANSFORMER`.
     """
     kept = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
@@ -54,16 +67,16 @@ def transformer(device="meta", dtype=torch.float32, **changes):
         torch.set_default_dtype(kept)
 
 
-def vae(device="meta"):
-    """The VAE with random weights (none at all on the device "meta"): 84,046,115 parameters."""
+def make_vae(device: str | torch.device = "meta") -> AutoencoderKLFlux2:
+    """The VAE of 84,046,115 parameters with random weights, none at all on the device "meta"."""
     with torch.device(device):
         return AutoencoderKLFlux2().eval()
 
 
-def write_base(folder, vae, **changes):
-    """A base that the trainer loads like FLUX.2-klein-base-4B, with random weights.
+def write_base(folder: Path, vae: AutoencoderKLFlux2, **changes: Any) -> None:
+    """Write a base with random weights that the trainer loads like FLUX.2-klein-base-4B.
 
-    Transformer (bfloat16) and VAE have the architecture's full size; the text encoder has its width
+    The transformer, in bfloat16, has the architecture's full size; the text encoder has its width
     and the layers that are stacked, and hardly anything in them.
 
     Args:
@@ -71,7 +84,7 @@ def write_base(folder, vae, **changes):
         vae: its VAE.
         changes: to :data:`TRANSFORMER`.
     """
-    words = miniature.tokenizer([PROMPT])
+    words = miniature.make_tokenizer([PROMPT])
     stacked = miniature.HIDDEN_LAYERS
     config = Qwen3Config(
         vocab_size=len(words),
@@ -84,9 +97,9 @@ def write_base(folder, vae, **changes):
         tie_word_embeddings=True,
     )
     PulsePipeline(
-        scheduler=scheduler(),
+        scheduler=make_scheduler(),
         vae=vae,
         text_encoder=Qwen3ForCausalLM(config).eval(),
         tokenizer=words,
-        transformer=transformer("cpu", torch.bfloat16, **changes),
+        transformer=make_transformer("cpu", torch.bfloat16, **changes),
     ).save_pretrained(folder)

@@ -3,7 +3,7 @@
 A finished row is kept in a file whose name changes with all that the row depends on.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +12,11 @@ from typing import Any
 from pulse_plantain import heart_rate, loading, video
 from pulse_plantain.lab import baselines, datasets, evaluation, metrics, networks
 from pulse_plantain.lab.datasets import Recording
+from pulse_plantain.lab.evaluation import Models, Row
 from pulse_plantain.lab.imports import follow_imports
 from pulse_plantain.lab.running import join_processes
 from pulse_plantain.loading import load_pipeline
-from pulse_plantain.pipeline import PulsePipeline
+from pulse_plantain.output import PulseOutput
 from pulse_plantain.video import ClipError
 
 METHODS = (evaluation.PULSE, *baselines.METHODS, *networks.NETWORKS)
@@ -49,14 +50,17 @@ class Instruments:
     cache: Path
     networks: Path | None = None
 
+    def load_pipe(self) -> Callable[..., PulseOutput]:
+        """The pipeline on this process's device, loaded when it is first asked for."""
+        return self._pipe
+
     @cached_property
-    def pipe(self) -> PulsePipeline:
-        """The pipeline on this process's device, loaded when it is first needed."""
+    def _pipe(self) -> Any:
         return load_pipeline(self.model, self.adapter, join_processes().device)
 
     def measure(
         self, name: str, recordings: Sequence[Recording], methods: Sequence[str]
-    ) -> list[dict[str, Any]]:
+    ) -> list[Row]:
         """Rows of all recordings by some methods; those that are kept are not measured again.
 
         Each of the processes that were launched together measures its share of the recordings;
@@ -80,16 +84,11 @@ class Instruments:
         }
         files = self.name_cache_files(name, [recording.path for recording in recordings], methods)
         state = join_processes()
-        evaluation.measure_all(
-            recordings[state.process_index :: state.num_processes],
-            methods,
-            lambda: self.pipe,
-            files,
-            progress=state.is_main_process,
-            loaded=loaded,
-        )
+        mine = recordings[state.process_index :: state.num_processes]
+        models = Models(self.load_pipe, loaded)
+        evaluation.measure_all(mine, methods, models, files, progress=state.is_main_process)
         state.wait_for_everyone()
-        return evaluation.measure_all(recordings, methods, lambda: self.pipe, files, progress=False)
+        return evaluation.measure_all(recordings, methods, models, files, progress=False)
 
     def name_cache_files(
         self, name: str, clips: Iterable[Path], methods: Iterable[str]

@@ -1,16 +1,18 @@
 """The miniature FLUX.2: the real classes at a few million parameters, freshly initialised.
 
-What a base is made of lives here; how it is trained is scripts/train_base.py.
+Here lives what a base is made of and what its VAE starts from; lab/base_training.py trains it.
 """
 
 import copy
 import math
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKLFlux2, FlowMatchEulerDiscreteScheduler, Flux2Transformer2DModel
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import Qwen2TokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import Qwen2Tokenizer, Qwen3Config, Qwen3ForCausalLM
 
 LATENT_CHANNELS = 32
 HIDDEN_LAYERS = (9, 18, 27)  # of the text encoder, stacked by Flux2KleinPipeline
@@ -22,8 +24,8 @@ CHAT_TEMPLATE = (
 )
 
 
-def tokenizer(prompts):
-    """Byte-level BPE over ``prompts`` (a list of str): a word they use is one token."""
+def make_tokenizer(prompts: Iterable[str]) -> Qwen2Tokenizer:
+    """Byte-level BPE over sentences: a word that they use is one token."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
@@ -36,29 +38,44 @@ def tokenizer(prompts):
         show_progress=False,
     )
     bpe.train_from_iterator(prompts, trainer)
-    return Qwen2TokenizerFast(
-        tokenizer_object=bpe,
-        chat_template=CHAT_TEMPLATE,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        unk_token=None,
-        additional_special_tokens=["<|im_start|>"],
-    )
+    words: dict[str, Any] = {
+        "eos_token": "<|im_end|>",
+        "pad_token": "<|endoftext|>",
+        "unk_token": None,
+        "additional_special_tokens": ["<|im_start|>"],
+    }
+    return Qwen2Tokenizer(tokenizer_object=bpe, chat_template=CHAT_TEMPLATE, **words)
 
 
-def components(prompts, seed):
+def make_components(prompts: Iterable[str], seed: int) -> dict[str, Any]:
     """A scheduler, VAE, text encoder, tokenizer and transformer of the FLUX.2-klein-base classes.
 
+    The text encoder stays as it is drawn here: a fixed random map from sentences to features is
+    all that a handful of fixed prompts needs.
+
     Args:
-        prompts: list of str, the sentences whose words the tokenizer shall know.
+        prompts: sentences whose words the tokenizer shall know.
         seed: of the initial weights.
 
     Returns:
-        dict of the five components. The text encoder stays as it is drawn here: a fixed random
-        map from sentences to features, which a handful of fixed prompts needs no more than.
+        The five components by their names in the pipeline.
     """
     torch.manual_seed(seed)
-    vae = AutoencoderKLFlux2(
+    vae, transformer = _make_vae(), _make_transformer()
+    tokenizer = make_tokenizer(prompts)
+    return {
+        "scheduler": FlowMatchEulerDiscreteScheduler(
+            shift=3.0, use_dynamic_shifting=True, time_shift_type="exponential"
+        ),
+        "vae": vae,
+        "text_encoder": _make_text_encoder(len(tokenizer)),
+        "tokenizer": tokenizer,
+        "transformer": transformer,
+    }
+
+
+def _make_vae():
+    return AutoencoderKLFlux2(
         block_out_channels=(16, 48, 64, 64),
         decoder_block_out_channels=(8, 16, 32, 64),
         layers_per_block=1,
@@ -66,7 +83,10 @@ def components(prompts, seed):
         norm_num_groups=4,
         sample_size=512,
     )
-    transformer = Flux2Transformer2DModel(
+
+
+def _make_transformer():
+    return Flux2Transformer2DModel(
         in_channels=4 * LATENT_CHANNELS,
         num_layers=1,
         num_single_layers=5,
@@ -78,46 +98,41 @@ def components(prompts, seed):
         timestep_guidance_channels=64,
         guidance_embeds=False,
     )
-    words = tokenizer(prompts)
-    text_encoder = Qwen3ForCausalLM(
-        Qwen3Config(
-            vocab_size=len(words),
-            hidden_size=TEXT_WIDTH,
-            intermediate_size=2 * TEXT_WIDTH,
-            num_hidden_layers=28,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            head_dim=16,
-            max_position_embeddings=1024,
-            tie_word_embeddings=True,
-            initializer_range=0.1,  # large enough that sentences differ in every layer
-        )
-    )
-    scheduler = FlowMatchEulerDiscreteScheduler(
-        shift=3.0, use_dynamic_shifting=True, time_shift_type="exponential"
-    )
-    return {
-        "scheduler": scheduler,
-        "vae": vae,
-        "text_encoder": text_encoder.eval(),
-        "tokenizer": words,
-        "transformer": transformer,
-    }
 
 
-# ------------------------------------------------------------------------- the VAE's initial values
+def _make_text_encoder(words):
+    """A text encoder for a vocabulary of so many words."""
+    config = Qwen3Config(
+        vocab_size=words,
+        hidden_size=TEXT_WIDTH,
+        intermediate_size=2 * TEXT_WIDTH,
+        num_hidden_layers=28,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+        initializer_range=0.1,  # large enough that sentences differ in every layer
+    )
+    return Qwen3ForCausalLM(config).eval()
+
 
 PATCH = 8  # px, the VAE's down-sampling
 
 
-def patch_basis(batches):
-    """Principal components of pictures' 8 x 8 patches, [LATENT_CHANNELS, 3, 8, 8].
+def find_patch_basis(batches: Iterable[torch.Tensor]) -> torch.Tensor:
+    """Principal components of pictures' 8 x 8 patches.
+
+    Every patch is weighed by the inverse of its contrast, so that faint detail counts as much as
+    bold.
 
     Args:
-        batches: iterable of [B, 3, H, W] pictures in [-1, 1]. Every patch is weighed by the
-            inverse of its contrast, so that faint detail counts as much as bold.
+        batches: of pictures [B, 3, H, W] in [-1, 1].
+
+    Returns:
+        [LATENT_CHANNELS, 3, 8, 8].
     """
-    moments = 0
+    moments = torch.zeros((), dtype=torch.float64)
     for pictures in batches:
         patches = F.unfold(pictures, PATCH, stride=PATCH).transpose(1, 2).flatten(0, 1).double()
         patches = patches / (patches.std(1, keepdim=True) + 0.3)
@@ -128,7 +143,7 @@ def patch_basis(batches):
 
 
 def _pass_on(conv, channels):
-    """The identity on the first ``channels`` channels."""
+    """Make a convolution the identity on the first ``channels`` channels."""
     torch.nn.init.zeros_(conv.weight)
     torch.nn.init.zeros_(conv.bias)
     middle = conv.weight.shape[-1] // 2
@@ -137,15 +152,22 @@ def _pass_on(conv, channels):
 
 
 def _silence(*modules):
-    """Zero weight and bias of the last layer of each residual branch."""
+    """Set weight and bias of modules to zero."""
     for module in modules:
         torch.nn.init.zeros_(module.weight)
         torch.nn.init.zeros_(module.bias)
 
 
+OFFSET = 3.0
+"""Of the channels that the linear encoder keeps in pairs."""
+
+SPREAD = 0.36
+"""Standard deviation of a patch's coefficient, for the divisor of the group norm."""
+
+
 @torch.no_grad()
-def make_encoder_linear(vae, basis, offset=3.0, spread=0.36):
-    """Sets the encoder's weights so that its latents are the patches' coefficients.
+def make_encoder_linear(vae: AutoencoderKLFlux2, basis: torch.Tensor) -> None:
+    """Set the encoder's weights so that its latents are the patches' coefficients.
 
     A small convolutional encoder learns slowly, and its group norms wash out the faint contrasts
     that a motion sheet is made of. Here the strided convolutions regroup 8 x 8 pixels into channels
@@ -155,41 +177,56 @@ def make_encoder_linear(vae, basis, offset=3.0, spread=0.36):
     and group of eight coefficients, their mean.
 
     Args:
-        vae: AutoencoderKLFlux2 with at least 12, 48 and 2 LATENT_CHANNELS channels in its first
-            three blocks.
+        vae: with at least 12, 48 and 2 LATENT_CHANNELS channels in its first three blocks.
         basis: [LATENT_CHANNELS, 3, 8, 8].
-        offset: of the paired channels.
-        spread: standard deviation of a coefficient, for the norm's divisor.
     """
-    encoder = vae.encoder
+    encoder: Any = vae.encoder
     blocks = encoder.down_blocks
     resnets = [r for block in blocks for r in block.resnets] + list(encoder.mid_block.resnets)
     _silence(*(r.conv2 for r in resnets), *(a.to_out[0] for a in encoder.mid_block.attentions))
     _pass_on(encoder.conv_in, 3)
-    for block, channels in zip(blocks, (3, 12, 48, 2 * LATENT_CHANNELS)):
+    for block, channels in zip(blocks, (3, 12, 48, 2 * LATENT_CHANNELS), strict=True):
         for resnet in block.resnets:
             if resnet.conv_shortcut is not None:
                 _pass_on(resnet.conv_shortcut, channels)
     regroup, regroup_again, project = (block.downsamplers[0].conv for block in blocks[:3])
-    _silence(regroup, regroup_again, project)
-    for conv, channels in ((regroup, 3), (regroup_again, 12)):
-        for channel in range(channels):
-            for place in range(4):
-                conv.weight[4 * channel + place, channel, place // 2, place % 2] = 1
-    # Channel (colour, y0, x0, y1, x1) at pixel (y2, x2) of the quarter picture holds the pixel
-    # (4 y2 + 2 y1 + y0, 4 x2 + 2 x1 + x0) of the patch.
-    weight = basis.reshape(-1, 3, 2, 2, 2, 2, 2, 2).permute(0, 1, 4, 7, 3, 6, 2, 5).flatten(1, 5)
-    project.weight[0::2, :48, :2, :2] = weight
-    project.weight[1::2, :48, :2, :2] = -weight
-    project.bias[0::2], project.bias[1::2] = offset, -offset
-    _silence(encoder.conv_out)
-    divisor = math.sqrt(offset**2 + spread**2)
-    for k in range(LATENT_CHANNELS):
-        encoder.conv_out.weight[k, 2 * k, 1, 1] = divisor
-        encoder.conv_out.weight[k, 2 * k + 1, 1, 1] = -divisor
-    encoder.conv_out.bias[:LATENT_CHANNELS] = -offset
-    encoder.conv_out.bias[LATENT_CHANNELS:] = -12  # log variance: all but no noise
+    _regroup(regroup, 3)
+    _regroup(regroup_again, 12)
+    _project(project, basis)
+    _read_pairs(encoder.conv_out)
     _pass_on(vae.quant_conv, 2 * LATENT_CHANNELS)
+
+
+def _regroup(conv, channels):
+    """Make a strided convolution put the four pixels of a square into four channels."""
+    _silence(conv)
+    for channel in range(channels):
+        for place in range(4):
+            conv.weight[4 * channel + place, channel, place // 2, place % 2] = 1
+
+
+def _project(conv, basis):
+    """Make a strided convolution project regrouped patches onto the basis, in pairs of channels.
+
+    Channel (colour, y0, x0, y1, x1) at pixel (y2, x2) of the quarter picture holds the pixel
+    (4 y2 + 2 y1 + y0, 4 x2 + 2 x1 + x0) of the patch.
+    """
+    _silence(conv)
+    weight = basis.reshape(-1, 3, 2, 2, 2, 2, 2, 2).permute(0, 1, 4, 7, 3, 6, 2, 5).flatten(1, 5)
+    conv.weight[0::2, :48, :2, :2] = weight
+    conv.weight[1::2, :48, :2, :2] = -weight
+    conv.bias[0::2], conv.bias[1::2] = OFFSET, -OFFSET
+
+
+def _read_pairs(conv):
+    """Make a convolution undo norm and activation: each pair of channels is a coefficient."""
+    _silence(conv)
+    divisor = math.sqrt(OFFSET**2 + SPREAD**2)
+    for k in range(LATENT_CHANNELS):
+        conv.weight[k, 2 * k, 1, 1] = divisor
+        conv.weight[k, 2 * k + 1, 1, 1] = -divisor
+    conv.bias[:LATENT_CHANNELS] = -OFFSET
+    conv.bias[LATENT_CHANNELS:] = -12  # log variance: all but no noise
 
 
 class _Shortcut(torch.nn.Module):
@@ -203,14 +240,15 @@ class _Shortcut(torch.nn.Module):
         return self.path(hidden_states)
 
 
-def without_silent_branches(vae):
-    """A copy of a VAE whose encoder leaves out branches that end in zeros: same latents, faster.
+def drop_silent_branches(vae: AutoencoderKLFlux2) -> AutoencoderKLFlux2:
+    """Copy a VAE without the branches of its encoder that end in zeros: same latents, faster.
 
     Any other encoder is copied as it is.
     """
     vae = copy.deepcopy(vae)
-    middle = vae.encoder.mid_block
-    for block in (*vae.encoder.down_blocks, middle):
+    encoder: Any = vae.encoder
+    middle = encoder.mid_block
+    for block in (*encoder.down_blocks, middle):
         for place, resnet in enumerate(block.resnets):
             if not resnet.conv2.weight.any() and not resnet.conv2.bias.any():
                 block.resnets[place] = _Shortcut(resnet)
@@ -221,9 +259,12 @@ def without_silent_branches(vae):
 
 
 @torch.no_grad()
-def ease_decoder(vae):
-    """Residual branches start silent; constant offsets keep contrast through the group norms."""
-    decoder = vae.decoder
+def ease_decoder(vae: AutoencoderKLFlux2) -> None:
+    """Make the decoder's start easy: silent residual branches, and offsets that keep contrast.
+
+    The constant offsets carry the contrast through the group norms.
+    """
+    decoder: Any = vae.decoder
     resnets = [r for block in decoder.up_blocks for r in block.resnets]
     resnets += list(decoder.mid_block.resnets)
     _silence(*(r.conv2 for r in resnets), *(a.to_out[0] for a in decoder.mid_block.attentions))

@@ -75,7 +75,7 @@ class NetworkTraining:
 
 
 def load_face(recording: Recording, cache: Path) -> tuple[np.ndarray, np.ndarray]:
-    """(frames, times) of a recording's face, as :func:`networks.face_frames` gives them; kept.
+    """(frames, times) of a recording's face, as :func:`networks.read_face_frames` gives them; kept.
 
     Args:
         recording: with a clip.
@@ -88,7 +88,7 @@ def load_face(recording: Recording, cache: Path) -> tuple[np.ndarray, np.ndarray
     stamp = (str(recording.path.resolve()), recording.name, about.st_size, about.st_mtime_ns)
     path = cache / f"{evaluation.fingerprint([Path(networks.__file__)], *stamp)}.npz"
     if not path.exists():
-        frames, times = networks.face_frames(recording, evaluation.network_box(recording))
+        frames, times = networks.read_face_frames(recording, evaluation.make_box_finder(recording))
 
         def write(part: Path) -> None:
             with part.open("wb") as file:
@@ -112,8 +112,8 @@ def load_examples(recordings: Sequence[Recording], cache: Path) -> list[Example]
         except (ClipError, OSError) as error:
             tqdm.write(f"left out {recording.name}: {error}")
             continue
-        target = networks.network_target(recording.bvp, recording.bvp_times, times)
-        found.append((*networks.network_input(frames), target))
+        target = networks.prepare_target(recording.bvp, recording.bvp_times, times)
+        found.append((*networks.prepare_input(frames), target))
     if not found:
         raise ClipError("no recording to train on")
     return found
@@ -147,7 +147,7 @@ def validate(
     errors = []
     for recording in recordings:
         frames, _ = load_face(recording, cache)
-        bpm = evaluation.network_rate(networks.predicted_bvp(network, frames))
+        bpm = evaluation.estimate_network_rate(networks.predict_bvp(network, frames))
         errors.append(abs(bpm - recording.bpm) if np.isfinite(bpm) else recording.bpm)
     network.train()
     return {
@@ -169,7 +169,8 @@ def train_network(training: NetworkTraining) -> dict[str, Any] | None:
     recordings, validated = training.list_recordings()
     examples = load_examples(recordings, training.cache)
     torch.manual_seed(training.seed)
-    network = NETWORKS[training.network]().to(memory_format=torch.channels_last)
+    network: Any = NETWORKS[training.network]()
+    network.to(memory_format=torch.channels_last)
     settings = {name: getattr(training, name) for name in ("network", "steps", "batch", "lr")}
     log = Log(training.log, training.seed, settings | {"recordings": len(examples)})
     _run_steps(training, network, examples, log)

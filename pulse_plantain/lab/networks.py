@@ -1,11 +1,13 @@
 """DeepPhys and MTTS-CAN: the supervised networks that the field compares with.
 
-Layers, inputs and losses of the papers; written anew in torch. Both predict the first derivative
-of the BVP from normalised differences of frames. No data set is opened here.
+Here live their layers, inputs and losses by the papers, written anew in torch; no data set is
+opened. Both predict the first derivative of the BVP from normalised differences of frames.
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +16,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from pulse_plantain.files import write_files
+from pulse_plantain.lab.datasets import Recording
 from pulse_plantain.lab.metrics import smoothness_prior_detrend
 from pulse_plantain.video import ClipError
-from pulse_plantain.windows import AreaMean
+from pulse_plantain.windows import AreaMean, Box
 
 SIDE = 36
 """px; both papers shrink the face to SIDE x SIDE."""
@@ -30,18 +34,23 @@ CHUNK = 10
 BOX_SCALE = 1.5
 """Side of the face's crop over that of the detected box, as in rPPG-Toolbox."""
 
+FindBox = Callable[[np.ndarray], Box]
+"""Function of a picture [H, W, 3] that returns (left, top, right, bottom) of the face."""
+
 _LIMIT = 3.0  # standard deviations at which DeepPhys clips its inputs
 
 
-def face_frames(recording, box):
-    """(frames [samples, SIDE, SIDE, 3] float32 in [0, 1], times [samples] s) of a recording's face.
+def read_face_frames(recording: Recording, find_box: FindBox) -> tuple[np.ndarray, np.ndarray]:
+    """Frames of a recording's face on an even clock of :data:`SAMPLING_RATE`.
 
-    Area means over the box, then straight lines between the frames' own time stamps onto an even
-    clock of :data:`SAMPLING_RATE`.
+    Area means over the box, then straight lines between the frames' own time stamps.
 
     Args:
-        recording: :class:`pulse_plantain.lab.datasets.Recording`.
-        box: function of the first picture that returns (left, top, right, bottom) of the face.
+        recording: with a clip.
+        find_box: finds the face in the first picture.
+
+    Returns:
+        (frames [samples, SIDE, SIDE, 3] float32 in [0, 1], times [samples] in s).
 
     Raises:
         ClipError: if the clip cannot be read or is shorter than two chunks.
@@ -50,7 +59,8 @@ def face_frames(recording, box):
     for time, picture in recording.frames():
         if shrink is None:
             height, width = picture.shape[:2]
-            shrink = AreaMean((width, height), _widened(box(picture), width, height), (SIDE, SIDE))
+            box = _widen(find_box(picture), width, height)
+            shrink = AreaMean((width, height), box, (SIDE, SIDE))
         times.append(time)
         small.append(shrink(picture))
     even = np.arange(times[0], times[-1] + 1e-9, 1 / SAMPLING_RATE)
@@ -59,11 +69,11 @@ def face_frames(recording, box):
     after = np.clip(np.searchsorted(times, even), 1, len(times) - 1)
     start, end = (np.array(times)[i] for i in (after - 1, after))
     share = ((even - start) / (end - start)).astype(np.float32)[:, None, None, None]
-    small = np.stack(small)
-    return small[after - 1] * (1 - share) + small[after] * share, even
+    frames = np.stack(small)
+    return frames[after - 1] * (1 - share) + frames[after] * share, even
 
 
-def _widened(box, width, height):
+def _widen(box, width, height):
     """The box, BOX_SCALE times as large around its middle, inside the picture."""
     left, top, right, bottom = box
     x, y = (left + right) / 2, (top + bottom) / 2
@@ -71,8 +81,8 @@ def _widened(box, width, height):
     return max(0, x - w), max(0, y - h), min(width, x + w), min(height, y + h)
 
 
-def network_input(frames):
-    """(motion, appearance) [samples - 1, 3, SIDE, SIDE] of frames.
+def prepare_input(frames: np.ndarray | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Motion and appearance as both networks take them.
 
     Motion: normalised differences (c(t + 1) - c(t)) / (c(t + 1) + c(t)), clipped at three standard
     deviations and divided by one (Chen and McDuff 2018). Appearance: frames less their mean, over
@@ -80,27 +90,36 @@ def network_input(frames):
 
     Args:
         frames: [samples, SIDE, SIDE, 3], > 0.
+
+    Returns:
+        (motion, appearance), each [samples - 1, 3, SIDE, SIDE].
     """
-    frames = torch.as_tensor(frames).movedim(-1, 1)
-    now, then = frames[:-1], frames[1:]
+    pictures = torch.as_tensor(frames).movedim(-1, 1)
+    now, then = pictures[:-1], pictures[1:]
     motion = (then - now) / (then + now).clamp_min(1e-6)
     scale = motion.std().clamp_min(1e-9)
     motion = (motion / scale).clamp(-_LIMIT, _LIMIT)
-    return motion / motion.std().clamp_min(1e-9), (now - frames.mean()) / frames.std()
+    motion = motion / motion.std().clamp_min(1e-9)
+    return motion, (now - pictures.mean()) / pictures.std()
 
 
-def network_target(bvp, bvp_times, times):
-    """[samples - 1] float32, the BVP's differences on the frames' clock, of standard deviation 1.
+def prepare_target(bvp: np.ndarray, bvp_times: np.ndarray, times: np.ndarray) -> torch.Tensor:
+    """The BVP's differences on the frames' clock, of standard deviation 1.
 
-    NaN where the label's clock does not reach.
+    Args:
+        bvp, bvp_times: [n] reference pulse and its clock in s.
+        times: [samples] of the frames in s.
+
+    Returns:
+        [samples - 1] float32, NaN where the label's clock does not reach.
     """
     trace = np.interp(times, bvp_times, bvp, left=np.nan, right=np.nan)
     steps = np.diff(trace)
     return torch.from_numpy((steps / np.nanstd(steps)).astype(np.float32))
 
 
-def masked_loss(predicted, target):
-    """Mean squared error where there is a label; both papers' loss."""
+def masked_loss(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Mean squared error where the target is not NaN; both papers' loss."""
     known = torch.isfinite(target)
     error = torch.where(known, predicted - target.nan_to_num(), 0)
     return error.square().sum() / known.sum().clamp_min(1)
@@ -109,53 +128,58 @@ def masked_loss(predicted, target):
 class _Attention(nn.Module):
     """Soft mask of a picture, of mean 1/2: sigmoid of a 1 x 1 convolution over its L1 norm."""
 
-    def __init__(self, channels):
+    def __init__(self, channels: int):
         super().__init__()
         self.convolution = nn.Conv2d(channels, 1, 1)
 
-    def forward(self, features):
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Mask [n, 1, h, w] of features [n, channels, h, w]."""
         mask = torch.sigmoid(self.convolution(features))
         return mask / (2 * mask.mean((2, 3), keepdim=True))
+
+
+def _make_convolutions():
+    """Four 3 x 3 convolutions (32, 32, 64, 64 maps), the second and fourth unpadded."""
+    maps = ((3, 32), (32, 32), (32, 64), (64, 64))
+    return nn.ModuleList(nn.Conv2d(*m, 3, padding=1 - n % 2) for n, m in enumerate(maps))
 
 
 class _Attended(nn.Module):
     """What both networks share: two branches and the dense layers on the flattened motion features.
 
-    Four 3 x 3 convolutions with tanh (32, 32, 64, 64 maps), the second and fourth unpadded, after
-    each pair the appearance's mask, 2 x 2 mean pooling and dropout.
+    A branch has four convolutions with tanh; after each pair come the appearance's mask, 2 x 2
+    mean pooling and dropout.
     """
 
     def __init__(self):
         super().__init__()
-        maps = ((3, 32), (32, 32), (32, 64), (64, 64))
-        for branch in ("motion", "appearance"):
-            convolutions = [nn.Conv2d(*m, 3, padding=1 - n % 2) for n, m in enumerate(maps)]
-            setattr(self, branch, nn.ModuleList(convolutions))
+        self.motion = _make_convolutions()
+        self.appearance = _make_convolutions()
         self.attention = nn.ModuleList([_Attention(32), _Attention(64)])
         features = 64 * ((((SIDE - 2) // 2) - 2) // 2) ** 2
         self.head = nn.Sequential(
             nn.Linear(features, 128), nn.Tanh(), nn.Dropout(0.5), nn.Linear(128, 1)
         )
 
-    def between(self, motion):
-        """What happens to motion features before every convolution: nothing."""
+    def exchange(self, motion: torch.Tensor) -> torch.Tensor:
+        """What happens to motion features before every convolution; here nothing does."""
         return motion
 
-    def masks(self, appearance):
-        """The two masks, and what is pooled in between."""
+    def find_masks(self, appearance: torch.Tensor) -> list[torch.Tensor]:
+        """The masks [n, 1, h, w] of both pairs of convolutions."""
         found = []
         for pair in range(2):
-            for convolution in self.appearance[2 * pair : 2 * pair + 2]:
-                appearance = torch.tanh(convolution(appearance))
+            for number in (2 * pair, 2 * pair + 1):
+                appearance = torch.tanh(self.appearance[number](appearance))
             found.append(self.attention[pair](appearance))
             appearance = F.dropout(F.avg_pool2d(appearance, 2), 0.25, self.training)
         return found
 
-    def read(self, motion, masks):
+    def read(self, motion: torch.Tensor, masks: list[torch.Tensor]) -> torch.Tensor:
         """Derivative of the BVP [n] of motion [n, 3, SIDE, SIDE] under masks."""
         for pair, mask in enumerate(masks):
-            for convolution in self.motion[2 * pair : 2 * pair + 2]:
-                motion = torch.tanh(convolution(self.between(motion)))
+            for number in (2 * pair, 2 * pair + 1):
+                motion = torch.tanh(self.motion[number](self.exchange(motion)))
             motion = F.dropout(F.avg_pool2d(motion * mask, 2), 0.25, self.training)
         return self.head(motion.flatten(1)).squeeze(1)
 
@@ -167,9 +191,9 @@ class DeepPhys(_Attended):
     networks", ECCV 2018 (arXiv 1805.07888).
     """
 
-    def forward(self, motion, appearance):
+    def forward(self, motion: torch.Tensor, appearance: torch.Tensor) -> torch.Tensor:
         """Derivative of the BVP [n] of motion and appearance [n, 3, SIDE, SIDE]."""
-        return self.read(motion, self.masks(appearance))
+        return self.read(motion, self.find_masks(appearance))
 
 
 class MTTSCAN(_Attended):
@@ -183,7 +207,8 @@ class MTTSCAN(_Attended):
     call TS-CAN.
     """
 
-    def between(self, motion):
+    def exchange(self, motion: torch.Tensor) -> torch.Tensor:
+        """Shift thirds of the features [n, maps, h, w] in time within chunks."""
         chunks = motion.unflatten(0, (-1, CHUNK))
         third = motion.shape[1] // 3
         shifted = torch.zeros_like(chunks)
@@ -192,28 +217,31 @@ class MTTSCAN(_Attended):
         shifted[:, :, 2 * third :] = chunks[:, :, 2 * third :]
         return shifted.flatten(0, 1)
 
-    def forward(self, motion, appearance):
+    def forward(self, motion: torch.Tensor, appearance: torch.Tensor) -> torch.Tensor:
         """Derivative of the BVP [n] of motion and appearance [n, 3, SIDE, SIDE], n = k CHUNK."""
-        masks = self.masks(appearance.unflatten(0, (-1, CHUNK)).mean(1))
+        masks = self.find_masks(appearance.unflatten(0, (-1, CHUNK)).mean(1))
         masks = [mask.repeat_interleave(CHUNK, 0) for mask in masks]
         return self.read(motion, masks)
 
 
-NETWORKS = {"deepphys": DeepPhys, "mttscan": MTTSCAN}
+NETWORKS: dict[str, type[nn.Module]] = {"deepphys": DeepPhys, "mttscan": MTTSCAN}
 
 
-def save_network(path, name, network, **header):
-    """Writes weights and, as JSON in the header, what they are."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_suffix(".new")
+def save_network(path: Path, name: str, network: nn.Module, **header: Any) -> None:
+    """Write a network's weights and, as JSON in the header, what they are.
+
+    Args:
+        path: of the safetensors file.
+        name: key of :data:`NETWORKS`.
+        network: to be written.
+        header: more words about it, as JSON can hold them.
+    """
     metadata = {"network": json.dumps({"name": name} | header)}
-    weights = {name: weight.contiguous() for name, weight in network.state_dict().items()}
-    save_file(weights, new, metadata=metadata)
-    new.replace(path)
+    weights = {key: weight.contiguous() for key, weight in network.state_dict().items()}
+    write_files({path: lambda new: save_file(weights, new, metadata=metadata)})
 
 
-def load_network(path):
+def load_network(path: Path) -> nn.Module:
     """The network of a file of :func:`save_network`, ready to predict.
 
     Raises:
@@ -230,12 +258,19 @@ def load_network(path):
 
 
 @torch.no_grad()
-def predicted_bvp(network, frames):
-    """BVP [samples - 1] of frames of :func:`face_frames`: the sum of what is predicted, detrended.
+def predict_bvp(network: nn.Module, frames: np.ndarray) -> np.ndarray:
+    """The BVP of a face: the sum of what a network predicts, detrended.
 
     The last chunk is filled up with its last pair of frames, of which nothing is returned.
+
+    Args:
+        network: one of :data:`NETWORKS`.
+        frames: [samples, SIDE, SIDE, 3], of :func:`read_face_frames`.
+
+    Returns:
+        [samples - 1].
     """
-    motion, appearance = network_input(frames)
+    motion, appearance = prepare_input(frames)
     length = len(motion)
     fill = [length - 1] * (-length % CHUNK)
     order = torch.tensor([*range(length), *fill])

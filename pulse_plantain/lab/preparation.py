@@ -15,8 +15,8 @@ from typing import Any
 from tqdm import tqdm
 
 from pulse_plantain.files import write_text
-from pulse_plantain.lab.datasets import Recording, open_dataset, write_splits
-from pulse_plantain.lab.datasets.shards import GRID, VERSION, shard_of, write_shard
+from pulse_plantain.lab.datasets import Folds, Recording, open_dataset, write_splits
+from pulse_plantain.lab.datasets.shards import GRID, VERSION, make_shard, write_shard
 from pulse_plantain.lab.training import WINDOWS
 from pulse_plantain.video import ClipError
 
@@ -81,7 +81,7 @@ def prepare_recording(recording: Recording, path: Path, preparation: Preparation
     Raises:
         ClipError: if the recording cannot be used.
     """
-    shard = shard_of(recording, preparation.samples, preparation.windows, preparation.stride)
+    shard = make_shard(recording, preparation.samples, preparation.windows, preparation.stride)
     digest = write_shard(
         path,
         shard,
@@ -140,9 +140,7 @@ def prepare(preparation: Preparation) -> dict[str, Any]:
         preparation.out / "splits.json",
         preparation.dataset,
         [recording.subject for recording in recordings],
-        preparation.folds,
-        preparation.fold,
-        preparation.seed,
+        Folds(preparation.folds, preparation.fold, preparation.seed),
     )
     done = manifest["recordings"]
     missing = [

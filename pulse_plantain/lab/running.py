@@ -5,6 +5,7 @@ A result says how it was made, without naming a folder of the machine that made 
 
 import atexit
 import json
+import math
 import shlex
 from collections.abc import Iterable
 from functools import cache
@@ -46,5 +47,16 @@ def describe_command(script: str, words: Iterable[str], root: Path) -> str:
 
 
 def write_result(path: Path, result: Any) -> None:
-    """Write a result as JSON, whole or not at all."""
-    write_text(path, json.dumps(result, indent=1) + "\n")
+    """Write a result as JSON, whole or not at all; what is not finite is written as null."""
+    write_text(path, json.dumps(drop_infinities(result), indent=1) + "\n")
+
+
+def drop_infinities(value: Any) -> Any:
+    """A value as JSON can hold it: NaN and infinities become None, in depth."""
+    if isinstance(value, dict):
+        return {key: drop_infinities(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [drop_infinities(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -7,7 +7,7 @@ import numpy as np
 from scipy import signal
 
 from pulse_plantain import heart_rate
-from pulse_plantain.lab.datasets.recording import even_pulse
+from pulse_plantain.lab.datasets.recording import resample_pulse
 from pulse_plantain.lab.synthetic.skin import PULSE_COLOUR
 from pulse_plantain.video import ClipError
 
@@ -39,7 +39,7 @@ def analytic_pulse(bvp: np.ndarray, bvp_times: np.ndarray) -> tuple[np.ndarray, 
     Raises:
         ClipError: if nothing periodic beats in it.
     """
-    times, trace = even_pulse(bvp, bvp_times)
+    times, trace = resample_pulse(bvp, bvp_times)
     sampling_rate = 1 / (times[1] - times[0])
     rate = heart_rate.mean_rate(trace, sampling_rate) / 60
     if not np.isfinite(rate):

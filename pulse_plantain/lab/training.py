@@ -1,4 +1,7 @@
-"""What both trainers share: the learning-rate curve, resumable checkpoints, the log, provenance."""
+"""What the trainers share: the learning-rate curve, resumable checkpoints, the log, provenance.
+
+Nothing of a model or of data is known here.
+"""
 
 import json
 import math
@@ -7,19 +10,28 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
+
+from pulse_plantain.files import write_files
 
 WINDOWS = (8.0, 5.0, 10.0)
 """Lengths in s that an adapter is trained on; each shows other rates best (docs/tried.md)."""
 
 
-def provenance(seed):
-    """dict of command, seed, versions and git commit, for the head of every file under results/."""
+def describe_run(seed: int | None) -> dict[str, Any]:
+    """Command, seed, git commit, versions and machine, for the head of every file under results/.
+
+    Args:
+        seed: of the run; None where nothing is drawn.
+    """
     git = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"],
+        check=False,  # outside a clone there is no commit to tell
         cwd=Path(__file__).parent,
         capture_output=True,
         text=True,
@@ -34,10 +46,13 @@ def provenance(seed):
     }
 
 
-def fast_on(device):
-    """Autocast to bfloat16 where the device multiplies matrices in it, else nothing.
+def autocast_where_fast(device: str) -> torch.autocast:
+    """Autocast to bfloat16 where the device multiplies matrices in it; elsewhere do nothing.
 
     A CPU without AVX-512 or AMX instructions for it is many times slower in bfloat16.
+
+    Args:
+        device: type of the device, "cpu", "cuda" or another.
     """
     good = (
         device != "cpu"
@@ -47,7 +62,7 @@ def fast_on(device):
     return torch.autocast(device, torch.bfloat16, enabled=good)
 
 
-def peak_gib(device):
+def measure_peak_gib(device: str) -> float:
     """GiB of the most memory held so far: of the GPU by tensors, else by the whole process.
 
     Args:
@@ -65,15 +80,20 @@ def peak_gib(device):
     return most / (2**30 if sys.platform == "darwin" else 2**20)
 
 
-def learning_rate(step, steps, peak, warmup=50):
-    """Linear warm-up, then half a cosine down to a hundredth of ``peak``."""
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup))))
+WARM_UP = 50
+"""Steps of the learning rate's rise."""
 
 
-def set_learning_rate(optimizers, factor):
-    """Scales every group's own peak rate (``initial_lr``) by ``factor``."""
+def learning_rate(step: int, steps: int, peak: float) -> float:
+    """The rate at a step: a linear warm-up, then half a cosine down to a hundredth of ``peak``."""
+    if step < WARM_UP:
+        return peak * (step + 1) / WARM_UP
+    angle = math.pi * (step - WARM_UP) / (steps - WARM_UP)
+    return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(angle)))
+
+
+def set_learning_rate(optimizers: Iterable[torch.optim.Optimizer], factor: float) -> None:
+    """Scale every group's own peak rate (``initial_lr``) by a factor."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
@@ -81,29 +101,43 @@ def set_learning_rate(optimizers, factor):
 
 
 class Log:
-    """JSON lines: a provenance line for each start, then one line for each report."""
+    """JSON lines in a file: one that tells of each start, then one for each report.
 
-    def __init__(self, path, seed, settings):
+    Args:
+        path: of the file; a new start is written behind what is there.
+        seed: of the run.
+        settings: of the run, as JSON can hold them.
+    """
+
+    def __init__(self, path: str | Path, seed: int, settings: dict[str, Any]):
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.write(provenance(seed) | {"settings": settings})
+        self.write(describe_run(seed) | {"settings": settings})
 
-    def write(self, row):
-        with self.path.open("a") as file:
+    def write(self, row: dict[str, Any]) -> None:
+        """Append one line."""
+        with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
 
-def save_checkpoint(path, step, **parts):
-    """Writes {name: state_dict} and the step, whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_suffix(".new")
-    torch.save({"step": step, "parts": {k: v.state_dict() for k, v in parts.items()}}, new)
-    new.replace(path)
+def save_checkpoint(path: str | Path, step: int, **parts: Any) -> None:
+    """Write a step and the state of parts, whole or not at all.
+
+    Args:
+        path: of the file.
+        step: from which to go on.
+        parts: by name; each has ``state_dict`` and ``load_state_dict``.
+    """
+    state = {"step": step, "parts": {name: part.state_dict() for name, part in parts.items()}}
+    write_files({Path(path): lambda new: torch.save(state, new)})
 
 
-def load_checkpoint(path, **parts):
-    """Loads what :func:`save_checkpoint` wrote into ``parts``; the step to go on from."""
+def load_checkpoint(path: str | Path, **parts: Any) -> int:
+    """Load what :func:`save_checkpoint` wrote into parts.
+
+    Returns:
+        The step from which to go on, 0 where there is no file.
+    """
     if not Path(path).exists():
         return 0
     state = torch.load(path, map_location="cpu", weights_only=True)

@@ -1,9 +1,11 @@
 """Data sets as they lie on disk, and who of them is trained and tested on.
 
-recordings, damaged = open_dataset("ubfc2", root)
+Here lives the one way into all of them: ``recordings, damaged = open_dataset("ubfc2", root)``.
 """
 
 import json
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +13,11 @@ import numpy as np
 from pulse_plantain.lab.datasets.cohface import open_cohface
 from pulse_plantain.lab.datasets.mmpd import open_mmpd
 from pulse_plantain.lab.datasets.pure import open_pure
-from pulse_plantain.lab.datasets.recording import (
-    Recording,
-    even_pulse,
-    reference_rate,
-    without_duplicates,
-)
+from pulse_plantain.lab.datasets.recording import Opener, Recording, mark_duplicates
 from pulse_plantain.lab.datasets.splits import (
-    SPLITS,
-    fold_of_subjects,
-    split_of_subjects,
+    Folds,
+    deal_folds,
+    split_subjects,
     write_splits,
 )
 from pulse_plantain.lab.datasets.ubfc import open_ubfc1, open_ubfc2
@@ -28,24 +25,23 @@ from pulse_plantain.video import ClipError
 
 __all__ = [
     "DATASETS",
-    "SPLITS",
+    "Folds",
     "Recording",
-    "even_pulse",
-    "fold_of_subjects",
+    "deal_folds",
     "open_dataset",
-    "reference_rate",
-    "split_of_subjects",
+    "split_subjects",
     "write_splits",
 ]
 
 
-def open_synthetic(root):
+def open_synthetic(root: Path) -> Iterator[tuple[str, Opener]]:
     """Recordings of a folder that scripts/synthesize.py filled, in the order of their names."""
-    for path in sorted(Path(root).glob("*.json")):
-        yield path.stem, lambda path=path: _synthetic(path)
+    for path in sorted(root.glob("*.json")):
+        yield path.stem, partial(_open_clip, path)
 
 
-def _synthetic(path):
+def _open_clip(path):
+    """The recording of a ground truth of synthesize.py."""
     try:
         truth = json.loads(path.read_text())
         return Recording(
@@ -62,7 +58,7 @@ def _synthetic(path):
         raise ClipError(f"{path}: not a ground truth of scripts/synthesize.py") from error
 
 
-DATASETS = {
+DATASETS: dict[str, Callable[[Path], Iterator[tuple[str, Opener]]]] = {
     "ubfc1": open_ubfc1,
     "ubfc2": open_ubfc2,
     "pure": open_pure,
@@ -70,10 +66,10 @@ DATASETS = {
     "mmpd": open_mmpd,
     "synthetic": open_synthetic,
 }
-"""Name -> function of the root folder that yields (name, function that opens the recording)."""
+"""Name of a data set -> function of its root that yields (name, opener) of every recording."""
 
 
-def open_dataset(name, root):
+def open_dataset(name: str, root: str | Path) -> tuple[list[Recording], dict[str, str]]:
     """All recordings of a data set in its own layout; pictures are not read yet.
 
     Args:
@@ -81,7 +77,7 @@ def open_dataset(name, root):
         root: the folder the data set was unpacked to.
 
     Returns:
-        (list of :class:`Recording`, dict name -> why it cannot be used of the damaged ones).
+        (the recordings, by the names of the damaged ones why they cannot be used).
 
     Raises:
         ClipError: if there is no such folder, or nothing in it has the data set's layout.
@@ -89,14 +85,15 @@ def open_dataset(name, root):
     """
     if name not in DATASETS:
         raise ValueError(f"data set must be one of {', '.join(DATASETS)}, got {name!r}")
-    if not Path(root).is_dir():
+    folder = Path(root)
+    if not folder.is_dir():
         raise ClipError(f"{root}: no such folder")
     recordings, damaged = [], {}
-    for label, opened in DATASETS[name](root):
+    for label, open_recording in DATASETS[name](folder):
         try:
-            recordings.append(opened())
+            recordings.append(open_recording())
         except (ClipError, OSError) as error:
             damaged[label] = str(error)
     if not recordings and not damaged:
         raise ClipError(f"{root}: nothing in it is laid out as {name} is")
-    return without_duplicates(recordings), damaged
+    return mark_duplicates(recordings), damaged

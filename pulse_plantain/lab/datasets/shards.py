@@ -1,12 +1,13 @@
 """Recordings as training data: windows, finely divided, with their targets, in sharded files.
 
-One safetensors file a recording, written whole or not at all. A window is kept as 32 x 32 cells,
-so that any crop and mirror image of it can be made while training.
+Here live the files, one safetensors file a recording, and the batches that are cut from them. A
+window is kept as 32 x 32 cells, so that any crop and mirror image of it can be made while training.
 """
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from pulse_plantain.files import write_files
 from pulse_plantain.lab import targets
 from pulse_plantain.lab.datasets.recording import Recording, reference_rate
 from pulse_plantain.sheet import Layout, SheetGeometry
 from pulse_plantain.video import ClipError
-from pulse_plantain.windows import ClipWindow, crop_window, encode_windows
+from pulse_plantain.windows import Box, ClipWindow, crop_window, encode_windows
 
 GRID = 32
 """Cells along each side of a picture that is kept."""
@@ -27,7 +29,9 @@ VERSION = 2
 """Of the layout of a shard; part of its header."""
 
 
-def shard_of(recording: Recording, samples, window, stride):
+def make_shard(
+    recording: Recording, samples: int, window: float | Iterable[float], stride: float
+) -> dict[str, torch.Tensor]:
     """All windows of a recording with their targets, as tensors.
 
     Args:
@@ -37,10 +41,10 @@ def shard_of(recording: Recording, samples, window, stride):
         stride: s from one window to the next of its length.
 
     Returns:
-        dict of motion [windows, samples, GRID, GRID, 3] float16, appearance [windows, GRID, GRID,
-        3] float16, phase [windows, samples] float32 (rad), amplitude [windows, GRID, GRID, 2]
-        float32 (real and imaginary part of AC/DC, 0 under the noise), bpm [windows] float32,
-        start, seconds [windows] float32 (s), size [2] int32 (width, height of the pictures).
+        motion [windows, samples, GRID, GRID, 3] float16, appearance [windows, GRID, GRID, 3]
+        float16, phase [windows, samples] float32 (rad), amplitude [windows, GRID, GRID, 2] float32
+        (real and imaginary part of AC/DC, 0 under the noise), bpm [windows] float32, start, seconds
+        [windows] float32 (s), size [2] int32 (width, height of the pictures).
 
     Raises:
         ClipError: if the clip cannot be read, or no window of it has a reference.
@@ -49,74 +53,119 @@ def shard_of(recording: Recording, samples, window, stride):
         raise ClipError(f"{recording.name} has no reference pulse")
     geometry = SheetGeometry(GRID, samples, GRID, size=(GRID * samples, GRID))
     layout = Layout(geometry, (GRID, GRID))
-    rows = []
-    for part in encode_windows(
-        recording.source()["clip"],
-        layout,
-        clock=recording.clock,
-        window=window,
-        stride=stride,
-    ):
-        bpm = reference_rate(recording.bvp, recording.bvp_times, part.start, part.end)
-        try:
-            phase = targets.pulse_phase(recording.bvp, recording.bvp_times, part.times)
-        except ClipError:  # the label begins later or ends earlier than the video
-            continue
-        if not np.isfinite(bpm):
-            continue
-        found = targets.keep_significant(*targets.local_amplitude(part.motion, phase))
-        rows.append(
-            {
-                "motion": part.motion.astype(np.float16),
-                "appearance": part.appearance.astype(np.float16),
-                "phase": (phase - 2 * np.pi * np.floor(phase[0] / (2 * np.pi))).astype(np.float32),
-                "amplitude": np.stack([found.real, found.imag], -1).astype(np.float32),
-                "bpm": np.float32(bpm),
-                "start": np.float32(part.start),
-                "seconds": np.float32(part.end - part.start),
-            }
-        )
-        size = part.picture_size
+    windows = encode_windows(
+        recording.open_clip(), layout, clock=recording.clock, window=window, stride=stride
+    )
+    rows, size = [], (0, 0)
+    for part in windows:
+        row = _label_window(part, recording)
+        if row is not None:
+            rows.append(row)
+            size = part.picture_size
     if not rows:
         raise ClipError(f"{recording.name}: no window has a reference pulse")
-    shard = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-    shard = {name: torch.from_numpy(np.ascontiguousarray(x)) for name, x in shard.items()}
+    columns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    shard = {name: torch.from_numpy(np.ascontiguousarray(x)) for name, x in columns.items()}
     return shard | {"size": torch.tensor(size, dtype=torch.int32)}
 
 
-def write_shard(path, shard, **header):
-    """Writes a shard with words in its header; the file is there only when it is whole.
+def _label_window(part: ClipWindow, recording: Recording):
+    """A window with its target, an array a column of the shard; None where it has no reference."""
+    bpm = reference_rate(recording.bvp, recording.bvp_times, part.start, part.end)
+    try:
+        phase = targets.pulse_phase(recording.bvp, recording.bvp_times, part.times)
+    except ClipError:  # the label begins later or ends earlier than the video
+        return None
+    if not np.isfinite(bpm):
+        return None
+    found = targets.keep_significant(*targets.local_amplitude(part.motion, phase))
+    return {
+        "motion": part.motion.astype(np.float16),
+        "appearance": part.appearance.astype(np.float16),
+        "phase": (phase - 2 * np.pi * np.floor(phase[0] / (2 * np.pi))).astype(np.float32),
+        "amplitude": np.stack([np.real(found), np.imag(found)], -1).astype(np.float32),
+        "bpm": np.float32(bpm),
+        "start": np.float32(part.start),
+        "seconds": np.float32(part.end - part.start),
+    }
+
+
+def write_shard(path: Path, shard: dict[str, torch.Tensor], **header: str) -> str:
+    """Write a shard with words in its header, whole or not at all.
 
     Returns:
         SHA-256 of the file.
     """
-    path = Path(path)
-    new = path.with_suffix(".new")
-    words = {name: str(word) for name, word in header.items()}
-    save_file(shard, new, metadata={"version": str(VERSION)} | words)
-    digest = hashlib.sha256(new.read_bytes()).hexdigest()
-    new.replace(path)
-    return digest
+    metadata = {"version": str(VERSION)} | header
+    write_files({path: lambda new: save_file(shard, new, metadata=metadata)})
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+"""The whole picture, in fractions of its sides."""
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """A kept window with its target.
+
+    Attributes:
+        fine: the window, in GRID x GRID cells.
+        amplitude: [GRID, GRID] complex, of the pulse in each cell.
+        phase: [samples] rad, of the pulse.
+        figures: bpm and seconds.
+    """
+
+    fine: ClipWindow
+    amplitude: np.ndarray
+    phase: np.ndarray
+    figures: dict[str, torch.Tensor]
+
+    def cut(self, box: Box, layout: Layout) -> dict[str, np.ndarray]:
+        """The motion, the appearance and the phasors in a box, in the cells of a sheet.
+
+        Args:
+            box: (left, top, right, bottom) in fractions of the picture.
+            layout: of the sheet.
+        """
+        left, top, right, bottom = (side * GRID for side in box)
+        cells = (left, top, right, bottom)
+        part = crop_window(self.fine, cells, layout)
+        # The pulse of a cell is the mean of its light's, as its motion is: crop_window does both.
+        real, imaginary = np.real(self.amplitude), np.imag(self.amplitude)
+        quadratures = [real, imaginary, 0 * real]
+        carrier = replace(self.fine, motion=np.stack(quadratures, -1)[None].astype(np.float32))
+        coarse = crop_window(carrier, cells, layout).motion[0]
+        field = targets.target_field(coarse[..., 0] + 1j * coarse[..., 1], self.phase)
+        return {
+            "motion": part.motion,
+            "appearance": part.appearance,
+            "field": field.astype(np.complex64),
+        }
 
 
 @dataclass(frozen=True)
 class Shards:
     """The windows of prepared folders, dealt out in batches.
 
-    Batch number n is the same for every run, whatever the number of processes: where each takes
-    the numbers of its own (as the trainer does), no two see the same sample in one epoch.
+    Batch number n is the same for every run, whatever the number of processes. Where each process
+    takes numbers of its own, as in training, no two see the same sample in one epoch.
 
     Attributes:
         windows: (file, window) of every sample, in the order of names.
         samples: time samples of each.
     """
 
-    windows: tuple
+    windows: tuple[tuple[Path, int], ...]
     samples: int
 
     @classmethod
-    def open(cls, folders, split):
-        """The windows of one split ("train", "validation", "test") of folders of prepare.py.
+    def open(cls, folders: Sequence[str | Path], split: str) -> "Shards":
+        """The windows of one split of folders of scripts/prepare.py.
+
+        Args:
+            folders: of one number of samples.
+            split: "train", "validation" or "test".
 
         Raises:
             ClipError: if a folder was not prepared, or holds nothing of the split, or the
@@ -139,42 +188,43 @@ class Shards:
             raise ClipError(f"the folders hold windows of {sorted(samples)} samples")
         return cls(tuple(windows), samples.pop())
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.windows)
 
-    def batch(self, number, size, geometry, appearance_size, seed=0, augment=True):
+    def read_batch(
+        self, number: int, size: int, layout: Layout, seed: int = 0, augment: bool = True
+    ) -> dict[str, torch.Tensor]:
         """Batch ``number`` of an endless row of epochs, each in an order of its own.
 
         Args:
             number: which batch.
             size: samples of a batch.
-            geometry, appearance_size: see :class:`~clip_encoder.SheetGeometry`; of the sheets.
+            layout: of the sheets.
             seed: of order, crops and mirror images.
             augment: crop around the pulse and mirror; else the whole picture, in the order of
                 names.
 
         Returns:
-            dict of motion [B, samples, rows, bands, 3], appearance [B, h, w, 3], field [B,
-            samples, rows, bands] complex (the phasors to draw), bpm [B], seconds [B] (length).
+            motion [B, samples, rows, bands, 3], appearance [B, h, w, 3], field [B, samples, rows,
+            bands] complex (the phasors to draw), bpm [B], seconds [B] (length).
         """
         rows = []
-        for place in range(number * size, (number + 1) * size):
-            epoch, place = divmod(place, len(self.windows))
-            rng = np.random.default_rng([seed, epoch, place])
+        for position in range(number * size, (number + 1) * size):
+            epoch, place = divmod(position, len(self.windows))
             if augment:
-                place = np.random.default_rng([seed, epoch]).permutation(len(self.windows))[place]
-            fine, amplitude, phase, figures = self._read(*self.windows[place])
-            box, mirrored = (0.0, 0.0, 1.0, 1.0), False
-            if augment:
-                box, mirrored = _random_box(rng, np.abs(amplitude), fine), rng.random() < 0.5
-            pictures = _cut(fine, amplitude, phase, box, mirrored, geometry, appearance_size)
-            rows.append(pictures | figures)
+                order = np.random.default_rng([seed, epoch]).permutation(len(self.windows))
+                rng = np.random.default_rng([seed, epoch, place])
+                rows.append(_augment(self._read(*self.windows[order[place]]), layout, rng))
+            else:
+                sample = self._read(*self.windows[place])
+                rows.append(_to_tensors(sample.cut(WHOLE, layout)) | sample.figures)
         return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
 
-    def _read(self, path, index):
+    def _read(self, path: Path, index: int) -> _Sample:
+        """One window of a file."""
         with safe_open(path, framework="np") as file:
             part = {name: file.get_slice(name)[index : index + 1][0] for name in _FIELDS}
-            size = tuple(int(side) for side in file.get_tensor("size"))
+            width, height = (int(side) for side in file.get_tensor("size"))
         start, seconds = float(part["start"]), float(part["seconds"])
         fine = ClipWindow(
             start=start,
@@ -184,21 +234,43 @@ class Shards:
             appearance=part["appearance"].astype(np.float32),
             frames=self.samples,
             longest_gap=0.0,
-            crop=(0.0, 0.0, *map(float, size)),
-            picture_size=size,
+            crop=(0.0, 0.0, float(width), float(height)),
+            picture_size=(width, height),
         )
         amplitude = part["amplitude"][..., 0] + 1j * part["amplitude"][..., 1]
         figures = {name: torch.tensor(float(part[name])) for name in ("bpm", "seconds")}
-        return fine, amplitude, part["phase"], figures
+        return _Sample(fine, amplitude, part["phase"], figures)
 
 
 _FIELDS = ("motion", "appearance", "phase", "amplitude", "bpm", "start", "seconds")
 
 
-def _random_box(rng, strength, fine):
-    """Box in fractions of the picture: the whole in one of three, else loosely around the pulse."""
+def _augment(sample: _Sample, layout: Layout, rng: np.random.Generator):
+    """A random crop of a sample, mirrored in one case of two."""
+    pictures = sample.cut(_draw_box(rng, np.abs(sample.amplitude)), layout)
+    if rng.random() < 0.5:  # the columns are the last axis but the colours'
+        pictures["motion"] = pictures["motion"][:, :, ::-1]
+        pictures["appearance"] = pictures["appearance"][:, ::-1]
+        pictures["field"] = pictures["field"][:, :, ::-1]
+    return _to_tensors(pictures) | sample.figures
+
+
+def _to_tensors(pictures):
+    return {name: torch.from_numpy(np.ascontiguousarray(x)) for name, x in pictures.items()}
+
+
+def _draw_box(rng: np.random.Generator, strength: np.ndarray) -> Box:
+    """A random box around a pulse, loosely; in one case of three the whole picture.
+
+    Args:
+        rng: draws.
+        strength: [rows, columns] of the pulse, >= 0.
+
+    Returns:
+        (left, top, right, bottom) in fractions of the picture.
+    """
     if rng.random() < 1 / 3 or not strength.any():
-        return 0.0, 0.0, 1.0, 1.0
+        return WHOLE
     rows, columns = strength.shape
     y, x = np.mgrid[:rows, :columns] + 0.5
     weight = strength / strength.sum()
@@ -215,22 +287,3 @@ def _random_box(rng, strength, fine):
     narrow = high - low < 3 / rows
     low, high = np.where(narrow, 0, low), np.where(narrow, 1, high)
     return float(low[0]), float(low[1]), float(high[0]), float(high[1])
-
-
-def _cut(fine, amplitude, phase, box, mirrored, geometry, appearance_size):
-    """One sample: the box of a window in the sheet's cells, with its phasors."""
-    cells = [side * GRID for side in box]
-    part = crop_window(fine, cells, Layout(geometry, appearance_size))
-    # The pulse of a cell is the mean of its light's, as its motion is: crop_window does both.
-    quadratures = np.stack([amplitude.real, amplitude.imag, 0 * amplitude.real], -1)
-    carrier = ClipWindow(**{**vars(fine), "motion": quadratures[None].astype(np.float32)})
-    coarse = crop_window(carrier, cells, Layout(geometry, appearance_size)).motion[0]
-    field = targets.target_field(coarse[..., 0] + 1j * coarse[..., 1], phase)
-    motion, appearance = part.motion, part.appearance
-    if mirrored:
-        motion, field, appearance = motion[:, :, ::-1], field[:, :, ::-1], appearance[:, ::-1]
-    return {
-        "motion": torch.from_numpy(np.ascontiguousarray(motion)),
-        "appearance": torch.from_numpy(np.ascontiguousarray(appearance)),
-        "field": torch.from_numpy(np.ascontiguousarray(field.astype(np.complex64))),
-    }

@@ -1,52 +1,60 @@
 """UBFC-rPPG (Bobbia et al., Pattern Recognition Letters 124, 2019), both of its parts.
 
+Here live its layout, its labels and their clocks.
+
 DATASET_1: ``<n>-gt/vid*.avi`` and ``gtdump.xmp``, lines of time (ms), heart rate, SpO2, PPG.
 DATASET_2: ``subject<n>/vid.avi`` and ``ground_truth.txt``, three lines: PPG, heart rate, time (s).
 The faces of subjects 21 and 27 must not be published (the data set's read-me).
 """
 
 import re
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
-import av
 import numpy as np
 
-from pulse_plantain.lab.datasets.recording import Recording, inspected
+from pulse_plantain.lab.datasets.recording import (
+    Opener,
+    Recording,
+    inspect_label,
+    read_video_length,
+)
 from pulse_plantain.video import ClipError
 
 UNPUBLISHED = frozenset({"21", "27"})
 """Subjects of DATASET_2 of whom no picture may be shown."""
 
 
-def open_ubfc1(root):
-    """Recordings of DATASET_1, one folder after the other; see :data:`DATASETS` for errors."""
-    for folder in _numbered(root, r"(\d+)-gt"):
-        label = folder / "gtdump.xmp"
-        yield folder.name, lambda folder=folder, label=label: _first(folder, label)
+def open_ubfc1(root: Path) -> Iterator[tuple[str, Opener]]:
+    """Name and opener of every recording of DATASET_1, in the order of their numbers."""
+    for folder in _list_folders(root, r"(\d+)-gt"):
+        yield folder.name, partial(_open_first, folder)
 
 
-def open_ubfc2(root):
-    """Recordings of DATASET_2."""
-    for folder in _numbered(root, r"subject(\d+)"):
-        label = folder / "ground_truth.txt"
-        yield folder.name, lambda folder=folder, label=label: _second(folder, label)
+def open_ubfc2(root: Path) -> Iterator[tuple[str, Opener]]:
+    """Name and opener of every recording of DATASET_2, in the order of their numbers."""
+    for folder in _list_folders(root, r"subject(\d+)"):
+        yield folder.name, partial(_open_second, folder)
 
 
-def _numbered(root, pattern):
+def _list_folders(root, pattern):
     """Folders named by a pattern, in the order of their numbers."""
     folders = [
         (int(match[1]), path)
-        for path in Path(root).iterdir()
+        for path in root.iterdir()
         if path.is_dir() and (match := re.fullmatch(pattern, path.name))
     ]
     return [path for _, path in sorted(folders)]
 
 
-def _first(folder, label):
-    table = _table(label, delimiter=",")
+def _open_first(folder):
+    """A recording of DATASET_1."""
+    label = folder / "gtdump.xmp"
+    table = _read_table(label, delimiter=",")
     if table.ndim != 2 or table.shape[1] < 4:
         raise ClipError(f"{label}: lines of time, heart rate, SpO2, PPG expected")
-    video = _video(folder)
+    video = _find_video(folder)
     recording = Recording(
         name=folder.name,
         path=video,
@@ -56,20 +64,22 @@ def _first(folder, label):
         task="seated",
         strata={"codec": "raw", "task": "seated"},
     )
-    return inspected(recording, _length(video)[1], table[:, 1])
+    return inspect_label(recording, read_video_length(video)[1], table[:, 1])
 
 
-def _second(folder, label):
-    """DATASET_2 has one label a picture: where the counts agree, its clock is the pictures' clock.
+def _open_second(folder):
+    """A recording of DATASET_2.
 
-    The headers all say about 30 Hz, subjects 25 to 27 were filmed at about 23.3.
+    It has one label a picture: where the counts agree, the label's clock is the pictures' clock.
+    The headers all say about 30 Hz; subjects 25 to 27 were filmed at about 23.3 Hz.
     """
-    table = _table(label)
+    label = folder / "ground_truth.txt"
+    table = _read_table(label)
     if table.ndim != 2 or len(table) != 3:
         raise ClipError(f"{label}: three lines of PPG, heart rate and time expected")
     bvp, device_bpm, times = table
-    video, problems, timestamps = _video(folder), [], None
-    frames, seconds = _length(video)
+    video, problems, timestamps = _find_video(folder), [], None
+    frames, seconds = read_video_length(video)
     times = times - times[0]
     if frames == len(times):
         timestamps = times
@@ -93,10 +103,10 @@ def _second(folder, label):
         strata={"codec": "raw", "task": "game"},
         problems=tuple(problems),
     )
-    return inspected(recording, seconds, device_bpm)
+    return inspect_label(recording, seconds, device_bpm)
 
 
-def _table(path, delimiter=None):
+def _read_table(path, delimiter=None):
     """Numbers of a text file; ClipError where they are none."""
     try:
         return np.loadtxt(path, delimiter=delimiter, ndmin=2)
@@ -104,19 +114,9 @@ def _table(path, delimiter=None):
         raise ClipError(f"{path}: {error}") from error
 
 
-def _video(folder):
+def _find_video(folder):
     """The one video of a folder."""
     videos = sorted(folder.glob("vid*.avi"))
     if len(videos) != 1:
         raise ClipError(f"{folder}: one vid*.avi expected, found {len(videos)}")
     return videos[0]
-
-
-def _length(video):
-    """(number of pictures, seconds) as a video's header says."""
-    try:
-        with av.open(str(video)) as container:
-            stream = container.streams.video[0]
-            return stream.frames, float(stream.frames / stream.average_rate)
-    except (av.error.FFmpegError, IndexError, TypeError, ZeroDivisionError) as error:
-        raise ClipError(f"{video}: not a video that can be read") from error
