@@ -17,9 +17,7 @@ from .signals import TAU, Drift, Jerks
 
 _TONES, _WAVES = 20, 8  # sinusoids in a flutter; waves of each channel over the picture
 _PARTS = (3, 2, 2, 3 * _WAVES, 2)  # courses of CameraLight.at
-_SHORT = torch.tensor(
-    [3.0] * (_WAVES // 2) + [1.0] * (_WAVES // 2)
-)  # strength of short, long waves
+_SHORT = torch.tensor([3.0, 1.0]).repeat_interleave(_WAVES // 2)  # strength of short, long waves
 _FACE = 1.5  # head units from the face's middle where the gradients of the flutter end
 
 
@@ -72,10 +70,11 @@ class CameraLight:
     """What the second recipe adds to B scenes.
 
     matrix [B, 3, 3], from the sensor's linear colours to the camera's, rows that sum to one (the
-    scene's textures are in the camera's colours); colour [B, 3], of the flutter; flutter, three courses: everywhere, across and down the face;
-    hunting, three channels of the logarithm of light; mains and lamp, see :class:`Lamp`; waves
-    [B, 3, W, 3]: two wave numbers (rad per head unit) and a phase; grain, the courses of the waves,
-    channel by channel, relative to the camera's value; walk, of the whole person.
+    scene's textures are in the camera's colours); colour [B, 3], of the flutter; flutter, three
+    courses: everywhere, across and down the face; hunting, three channels of the logarithm of
+    light; mains and lamp, see :class:`Lamp`; waves [B, 3, W, 3]: two wave numbers (rad per head
+    unit) and a phase; grain, the courses of the waves, channel by channel, relative to the camera's
+    value; walk, of the whole person.
     """
 
     matrix: Tensor
@@ -162,7 +161,7 @@ def draw_camera_light(
         fps: [B] frame rate in Hz.
         lit: [B], 1 where a lamp beats evenly over the whole picture, else 0.
     """
-    size = 3e-4 * (2e-2 / 3e-4) ** draw.uniform() ** 2  # mostly small
+    size = 3e-4 * (2e-2 / 3e-4) ** draw.uniform() ** 1.8  # mostly small
     gradients = size[:, None] * draw.uniform(0, 0.5, 2)
     flutter = _draw_flutter(draw, torch.cat([size[:, None], gradients], 1))
     waves, grain = _draw_grain(draw)
@@ -219,7 +218,7 @@ def _draw_flutter(draw, size):
 
 def _draw_grain(draw):
     """Waves [B, 3, W, 3] over the picture and their courses; blue has two to three times more."""
-    size = draw.log_uniform(4e-4, 4e-3)[:, None] * torch.exp(0.3 * draw.normal(3))
+    size = draw.log_uniform(4e-4, 3.5e-3)[:, None] * torch.exp(0.3 * draw.normal(3))
     size = size * torch.stack([draw.uniform(0.3, 0.7), 1 + 0 * size[:, 0], draw.uniform(2, 3)], -1)
     spread = (0.4 + draw.uniform(0, 1, 3, _WAVES)) * _SHORT
     share = spread / spread[..., _WAVES // 2 :].square().sum(-1, keepdim=True).sqrt()
@@ -231,7 +230,15 @@ def _draw_grain(draw):
     across, down = number * angle.cos(), number * angle.sin()
     waves = torch.stack([across, down, draw.uniform(0, TAU, 3, _WAVES)], -1)
     courses = math.sqrt(2) * size[..., None] * share
-    return waves, _draw_flutter(draw, courses.flatten(1))
+    grain = _draw_flutter(draw, courses.flatten(1))
+    half = slice(0, None, 2)  # of the waves move red and blue alike, as demosaicing does
+    waves[:, 0, half] = waves[:, 2, half]
+    phase = grain.phase.unflatten(1, (3, _WAVES)).clone()
+    amplitude = grain.amplitude.unflatten(1, (3, _WAVES)).clone()
+    phase[:, 0, half] = phase[:, 2, half]
+    ratio = courses[:, 0, half] / courses[:, 2, half]
+    amplitude[:, 0, half] = amplitude[:, 2, half] * ratio[..., None]
+    return waves, replace(grain, phase=phase.flatten(1, 2), amplitude=amplitude.flatten(1, 2))
 
 
 def _draw_hunting(draw):

@@ -23,8 +23,9 @@ from .textures import draw_room, draw_tone, draw_torso
 _SHARES = (0.80, 0.07, 0.06, 0.025, 0.025, 0.02)  # of the kinds
 
 _SMALLER = (0.35, 1.1)  # factor of the pulses before real cameras
+_LESS_RED = (0.5, 1.0)  # factor of the pulse that the sensor's red sees
 _CALMER = 0.3  # factor of the first recipe's moving light and of its movements
-_LAMPS = torch.tensor([0.0, 0.3, 0.3, 0.6, 0.1, 0.1])  # chance of an even lamp, by kind
+_LAMPS = {"no pulse": 0.3, "no face": 0.3, "periodic light": 0.6, "periodic motion": 0.1}
 
 # Shares of the liveliness in the channels of a pose; shake has its own.
 _POSE_SCALE = torch.tensor([1.0, 0.7, 0.3, 0.25, 0.5, 0.4, 0.0, 0.0])
@@ -96,34 +97,33 @@ def _draw_plain_scenes(seeds, webcam, kinds, crops, resting):
 def _put_before_camera(scenes, light):
     """The scenes with smaller pulses and with what cameras.py adds, from a stream of its own."""
     draw = Draw(scenes.seeds, stream=5)
-    plain, camera, view, pulse = scenes.light, scenes.camera, scenes.view, scenes.pulse
-    smaller = draw.log_uniform(*_SMALLER)
-    chance = (
-        0.5 if light == "lamp" else _LAMPS @ torch.stack([_mark(scenes.kinds, k) for k in KINDS])
-    )
-    lit = (draw.uniform() < chance).float()
-    skin = camera.exposure * (plain.ambient + 0.5 * plain.side) * scenes.subject.skin
-    added = draw_camera_light(draw, skin, view.half_face, view.aspect, camera.clock.fps, lit)
-    red = torch.stack(
-        [draw.uniform(0.5, 1), torch.ones_like(smaller), torch.ones_like(smaller)], -1
-    )
-    colour = added.colour_pulse(pulse.colour * red, skin)
-    amplitude = pulse.amplitude * smaller * (light != "lamp")
-    kinds = (
-        scenes.kinds
-        if light != "lamp"
-        else ["no pulse" if kind == "pulse" else kind for kind in scenes.kinds]
-    )
+    plain, pulse, view = scenes.light, scenes.pulse, scenes.view
+    smaller, lit = draw.log_uniform(*_SMALLER), _choose_lamps(draw, scenes.kinds, light)
+    skin = scenes.camera.exposure * (plain.ambient + 0.5 * plain.side) * scenes.subject.skin
+    fps = scenes.camera.clock.fps
+    added = draw_camera_light(draw, skin, view.half_face, view.aspect, fps, lit)
+    colour = pulse.colour.clone()
+    colour[:, 0] *= draw.uniform(*_LESS_RED)
     shares = _CALMER * plain.shares
     shares[:, :, 2] *= 1 - lit[:, None]  # the lamp's rhythm takes the place of the other one
+    kinds, amplitude = scenes.kinds, pulse.amplitude * smaller
+    if light == "lamp":
+        kinds = [KINDS[1] if kind == KINDS[0] else kind for kind in kinds]
+        amplitude = 0 * amplitude
     return replace(
         scenes,
         kinds=kinds,
-        pulse=replace(pulse, amplitude=amplitude, colour=colour),
+        pulse=replace(pulse, amplitude=amplitude, colour=added.colour_pulse(colour, skin)),
         light=replace(plain, shares=shares),
         motion=replace(scenes.motion, shares=_CALMER * scenes.motion.shares),
         camera_light=added,
     )
+
+
+def _choose_lamps(draw, cast, light):
+    """float32 [B]: 1 where a lamp beats evenly over the whole picture, else 0."""
+    chance = torch.tensor([0.5 if light == "lamp" else _LAMPS.get(kind, 0.0) for kind in cast])
+    return (draw.uniform() < chance).float()
 
 
 def _choose_kinds(draw, all_kinds):
