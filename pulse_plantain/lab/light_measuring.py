@@ -157,7 +157,8 @@ def _find_phase(ppg):
     power[(frequency < BAND[0]) | (frequency > BAND[1])] = 0
     peak = frequency[power.argmax()]
     sections = butter(2, [0.7 * peak, 1.4 * peak], "bandpass", fs=RATE, output="sos")
-    return np.unwrap(np.angle(hilbert(sosfiltfilt(sections, ppg))))
+    analytic: np.ndarray = np.array(hilbert(sosfiltfilt(sections, ppg)), complex)
+    return np.unwrap(np.angle(analytic))
 
 
 def _cut(trace, phase):

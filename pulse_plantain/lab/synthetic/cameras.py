@@ -161,7 +161,7 @@ def draw_camera_light(
         fps: [B] frame rate in Hz.
         lit: [B], 1 where a lamp beats evenly over the whole picture, else 0.
     """
-    size = 3e-4 * (2e-2 / 3e-4) ** draw.uniform() ** 1.8  # mostly small
+    size = 3e-4 * (2e-2 / 3e-4) ** draw.uniform() ** 2.3  # mostly small
     gradients = size[:, None] * draw.uniform(0, 0.5, 2)
     flutter = _draw_flutter(draw, torch.cat([size[:, None], gradients], 1))
     waves, grain = _draw_grain(draw)
@@ -181,7 +181,7 @@ def draw_camera_light(
 def _draw_matrix(draw):
     """[B, 3, 3] for four clips of five, else the identity."""
     used = draw.coin(0.8)
-    from_red, from_red_blue = draw.uniform(0.5, 0.9), draw.uniform(0.0, 0.25)
+    from_red, from_red_blue = draw.uniform(0.5, 0.9), draw.uniform(0.0, 0.3)
     green_red, green_blue = draw.uniform(0.0, 0.15), draw.uniform(0.0, 0.4)
     blue_red, from_blue = draw.uniform(-0.1, 0.1), draw.uniform(0.0, 0.7)
     zero = torch.zeros_like(used)
@@ -219,7 +219,7 @@ def _draw_flutter(draw, size):
 def _draw_grain(draw):
     """Waves [B, 3, W, 3] over the picture and their courses; blue has two to three times more."""
     size = draw.log_uniform(4e-4, 3.5e-3)[:, None] * torch.exp(0.3 * draw.normal(3))
-    size = size * torch.stack([draw.uniform(0.3, 0.7), 1 + 0 * size[:, 0], draw.uniform(2, 3)], -1)
+    size = size * torch.stack([draw.uniform(0.4, 0.8), 1 + 0 * size[:, 0], draw.uniform(2, 3)], -1)
     spread = (0.4 + draw.uniform(0, 1, 3, _WAVES)) * _SHORT
     share = spread / spread[..., _WAVES // 2 :].square().sum(-1, keepdim=True).sqrt()
     length = torch.cat(
@@ -231,13 +231,14 @@ def _draw_grain(draw):
     waves = torch.stack([across, down, draw.uniform(0, TAU, 3, _WAVES)], -1)
     courses = math.sqrt(2) * size[..., None] * share
     grain = _draw_flutter(draw, courses.flatten(1))
-    half = slice(0, None, 2)  # of the waves move red and blue alike, as demosaicing does
-    waves[:, 0, half] = waves[:, 2, half]
     phase = grain.phase.unflatten(1, (3, _WAVES)).clone()
     amplitude = grain.amplitude.unflatten(1, (3, _WAVES)).clone()
-    phase[:, 0, half] = phase[:, 2, half]
-    ratio = courses[:, 0, half] / courses[:, 2, half]
-    amplitude[:, 0, half] = amplitude[:, 2, half] * ratio[..., None]
+    # Red has no course of its own: demosaicing moves it with blue, errors of luma with green.
+    for other, half in ((2, slice(0, None, 2)), (1, slice(1, None, 2))):
+        waves[:, 0, half] = waves[:, other, half]
+        phase[:, 0, half] = phase[:, other, half]
+        ratio = courses[:, 0, half] / courses[:, other, half]
+        amplitude[:, 0, half] = amplitude[:, other, half] * ratio[..., None]
     return waves, replace(grain, phase=phase.flatten(1, 2), amplitude=amplitude.flatten(1, 2))
 
 
@@ -253,12 +254,12 @@ def _draw_hunting(draw):
 
 
 def _draw_mains(draw, fps):
-    """Flicker of twice the mains frequency in a third of the clips, as the frame rate beats it."""
+    """Flicker of twice the mains frequency in a quarter of the clips, as the frame rate beats it."""
     mains = 100 + 20 * draw.coin(0.5) + 0.05 * draw.normal()
     rate = fps * (1 + 1e-3 * draw.normal())
     beat = (mains - (mains / rate).round() * rate).abs()
     frequency = torch.where(draw.coin(0.5) > 0, draw.log_uniform(0.05, 6.0), beat)
-    gain = draw.coin(0.3) * draw.log_uniform(3e-4, 1e-2)
+    gain = draw.coin(0.25) * draw.log_uniform(3e-4, 1e-2)
     gain = gain[:, None] * torch.stack([torch.ones_like(gain), draw.uniform(0, 0.2)], -1)
     colour = 1 + 0.15 * draw.normal(3).clamp(-2, 2)
     bands = draw.coin(0.7) * draw.uniform(0, 15)

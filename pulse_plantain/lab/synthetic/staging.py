@@ -24,7 +24,7 @@ _SHARES = (0.80, 0.07, 0.06, 0.025, 0.025, 0.02)  # of the kinds
 
 _SMALLER = (0.35, 1.1)  # factor of the pulses before real cameras
 _LESS_RED = (0.5, 1.0)  # factor of the pulse that the sensor's red sees
-_CALMER = 0.3  # factor of the first recipe's moving light and of its movements
+_CALMER = 0.25  # factor of the first recipe's moving light and of its movements
 _LAMPS = {"no pulse": 0.3, "no face": 0.3, "periodic light": 0.6, "periodic motion": 0.1}
 
 # Shares of the liveliness in the channels of a pose; shake has its own.
