@@ -161,6 +161,18 @@ def test_each_light_has_subjects_and_names_of_its_own(tmp_path):
     assert read_script("train_adapter")["parse"](["--light", "camera"]).light == "camera"
 
 
+def test_an_adapter_learns_from_clips_of_its_light(tmp_path):
+    options = ["--steps", "1", "--batch", "2", "--clips", "2", "--rank", "2", "--alpha", "2"]
+    options += ["--validate-every", "1", "--validation-batches", "1", "--light", "camera"]
+    places = ["--out", tmp_path / "adapter", "--checkpoints", tmp_path / "checkpoints"]
+    places += ["--cache", tmp_path / "cache", "--log", tmp_path / "log.jsonl"]
+    assert run_script("train_adapter", *places, *options) == 0
+    names = {path.name.rsplit("-", 2)[0] for path in (tmp_path / "cache").iterdir()}
+    assert names == {"camera-train", "camera-webcam", "camera-webcam-null"}
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert log[0]["settings"]["light"] == "camera"
+
+
 @pytest.fixture(scope="module")
 def medians():
     """Median of each figure under plain and camera light, of 104 clips each."""
