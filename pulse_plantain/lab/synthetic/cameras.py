@@ -45,7 +45,7 @@ class Lamp:
 
 @dataclass(frozen=True)
 class Walk:
-    """A body that sways and that leaves the picture and returns; head units or picture heights.
+    """A body that sways, and that leaves the picture and returns.
 
     sway [B, 5]: size across and down in picture heights, Hz, two phases; away [B, 4]: distance in
     picture heights (0: stays), start, length and period in s.
@@ -88,7 +88,7 @@ class CameraLight:
     walk: Walk
 
     def at(self, times: Tensor) -> Tensor:
-        """All that changes, [B, 35, T] at times [B, T] in s, linear in everything but the walk.
+        """All that changes, [B, 33, T] at times [B, T] in s, linear in everything but the walk.
 
         Logarithms of light: of red, green and blue everywhere, of the gradients across and down,
         of two quadratures of mains flicker; the waves' courses; the person's shift.
@@ -112,7 +112,7 @@ class CameraLight:
 
         Args:
             root: [B, T, 3, P] square roots of light.
-            courses: [B, 35, T] from :meth:`at`.
+            courses: [B, 33, T] from :meth:`at`.
             points: [B, P, 3]: x and y in head units from the face at rest, y in picture heights.
             gamma: [B] of the response curve.
 
@@ -217,7 +217,7 @@ def _draw_flutter(draw, size):
 
 
 def _draw_grain(draw):
-    """Waves [B, 3, W, 3] over the picture and their courses; blue has two to three times more."""
+    """Waves [B, 3, W, 3] and their courses: blue two to three times as large as green, red half."""
     size = draw.log_uniform(4e-4, 3.5e-3)[:, None] * torch.exp(0.3 * draw.normal(3))
     size = size * torch.stack([draw.uniform(0.4, 0.8), 1 + 0 * size[:, 0], draw.uniform(2, 3)], -1)
     spread = (0.4 + draw.uniform(0, 1, 3, _WAVES)) * _SHORT
@@ -254,7 +254,7 @@ def _draw_hunting(draw):
 
 
 def _draw_mains(draw, fps):
-    """Flicker of twice the mains frequency in a quarter of the clips, as the frame rate beats it."""
+    """Flicker at twice the mains frequency, as the frame rate beats it, in a quarter of the clips."""
     mains = 100 + 20 * draw.coin(0.5) + 0.05 * draw.normal()
     rate = fps * (1 + 1e-3 * draw.normal())
     beat = (mains - (mains / rate).round() * rate).abs()
