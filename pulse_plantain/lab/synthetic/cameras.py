@@ -254,7 +254,7 @@ def _draw_hunting(draw):
 
 
 def _draw_mains(draw, fps):
-    """Flicker at twice the mains frequency, as the frame rate beats it, in a quarter of the clips."""
+    """Flicker at twice the mains frequency, beaten by the frame rate, in a quarter of clips."""
     mains = 100 + 20 * draw.coin(0.5) + 0.05 * draw.normal()
     rate = fps * (1 + 1e-3 * draw.normal())
     beat = (mains - (mains / rate).round() * rate).abs()
