@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from pulse_plantain.lab.synthetic import SEEDS, render_set, render_ubfc2
+from pulse_plantain.lab.synthetic import LIGHTS, SPLITS, render_set, render_ubfc2
 
 
 def arguments(argv=None):
@@ -17,7 +17,7 @@ def arguments(argv=None):
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for the clips")
-    parser.add_argument("--split", choices=tuple(SEEDS), default="test", help="default: test")
+    parser.add_argument("--split", choices=SPLITS, default="test", help="default: test")
     parser.add_argument("--count", type=int, default=200, help="number of clips, one subject each")
     parser.add_argument("--start", type=int, default=0, help="number of the first clip")
     parser.add_argument("--seconds", type=float, default=10.0, help="length of a clip")
@@ -29,6 +29,13 @@ def arguments(argv=None):
         choices=("plain", "ubfc2"),
         default="plain",
         help="ubfc2: subject<n>/vid.avi and ground_truth.txt, as UBFC-rPPG's DATASET_2",
+    )
+    parser.add_argument(
+        "--light",
+        choices=LIGHTS,
+        default="plain",
+        help="camera: colour matrix, fluttering light, hunting exposure and the rest of what real "
+        "cameras see; lamp: the same without a pulse, half of the clips under a lamp that beats",
     )
     return parser.parse_args(argv)
 
@@ -47,6 +54,7 @@ def main(argv=None):
             pulse=bool(options.pulse),
             seconds=options.seconds,
             start=options.start,
+            light=options.light,
         )
     except (ValueError, OSError) as error:
         print(f"synthesize.py: {error}", file=sys.stderr)

@@ -11,6 +11,7 @@ from dataclasses import asdict
 
 from pulse_plantain.lab.adapter_settings import OBJECTIVES, AdapterSettings, read_settings
 from pulse_plantain.lab.adapter_training import train_adapter
+from pulse_plantain.lab.synthetic import LIGHTS
 from pulse_plantain.video import ClipError
 
 
@@ -42,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch", type=int)
     parser.add_argument("--clips", type=int, help="different clips simulated")
     parser.add_argument("--skip", type=int, help="clips an earlier run has seen")
+    parser.add_argument("--light", choices=LIGHTS[:2], help="of the simulated clips")
     parser.add_argument("--accumulate", type=int, help="batches a step and process")
     parser.add_argument("--gradient-checkpointing", action="store_true", help="less memory")
     parser.add_argument("--optimizer", choices=("adamw", "adamw8bit"))

@@ -41,6 +41,7 @@ class AdapterSettings:
         steps, batch, lr: of the training.
         clips: different clips that are simulated.
         skip: clips that an earlier run has seen.
+        light: of the simulated clips, one of lab.synthetic.LIGHTS.
         accumulate: batches of a step in each process.
         gradient_checkpointing: whether to save memory.
         optimizer: "adamw" or "adamw8bit".
@@ -72,6 +73,7 @@ class AdapterSettings:
     batch: int = 16
     clips: int = 16384
     skip: int = 0
+    light: str = "plain"
     accumulate: int = 1
     gradient_checkpointing: bool = False
     optimizer: str = "adamw"

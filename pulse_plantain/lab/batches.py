@@ -18,7 +18,13 @@ from pulse_plantain.files import write_files
 from pulse_plantain.flux2 import encode_images
 from pulse_plantain.lab.adapter_settings import AdapterSettings
 from pulse_plantain.lab.datasets.shards import Shards
-from pulse_plantain.lab.synthetic import draw_scenes, simulate, simulate_batch, split_seeds
+from pulse_plantain.lab.synthetic import (
+    draw_scenes,
+    name_split,
+    simulate,
+    simulate_batch,
+    split_seeds,
+)
 from pulse_plantain.sheet import Layout, field_to_sheet, motion_sheet
 from pulse_plantain.video import ClipError
 
@@ -84,6 +90,7 @@ class Batches:
         size: clips of a batch.
         seed: of the recorded clips' order, crops and mirror images.
         skip: simulated clips to pass over.
+        light: recipe of the simulated clips' light; without a pulse, "camera" becomes "lamp".
         recorded, validated: prepared recordings in place of simulated clips; None without.
     """
 
@@ -94,6 +101,7 @@ class Batches:
     size: int
     seed: int
     skip: int = 0
+    light: str = "plain"
     recorded: Shards | None = None
     validated: Shards | None = None
 
@@ -116,8 +124,9 @@ class Batches:
             clips = shards.read_batch(number, self.size, self.layout, self.seed, augment)
             return self.encode(clips)
         own, first = ("train", self.skip) if split == TRAIN else ("validation", 0)
+        own = name_split(own, self.light)
         seeds = split_seeds(own, self.size, first + number * self.size)
-        path = self.cache / f"{split}-{number:06d}-{window:g}s.safetensors"
+        path = self.cache / f"{name_split(split, self.light)}-{number:06d}-{window:g}s.safetensors"
         batch = keep_batch(path, lambda: self.simulate(split, seeds, window))
         return {name: tensor.to(self.device) for name, tensor in batch.items()}
 
@@ -136,9 +145,10 @@ class Batches:
             window: length in seconds.
         """
         if split == TRAIN:
-            clips = simulate_batch(seeds, self.layout, window)
+            clips = simulate_batch(seeds, self.layout, window, self.light)
         else:
-            scenes = draw_scenes(seeds, webcam=True, kinds=False)
+            light = "lamp" if split == NULL and self.light == "camera" else self.light
+            scenes = draw_scenes(seeds, webcam=True, kinds=False, light=light)
             scenes = scenes.without_pulse() if split == NULL else scenes
             clips = simulate(scenes, self.layout, window)
         field = make_pulse_field(clips.phase, clips.amplitude, clips.phase_lag)
@@ -192,6 +202,7 @@ def open_batches(
         size=settings.batch,
         seed=settings.seed,
         skip=settings.skip,
+        light=settings.light,
         recorded=recorded,
         validated=validated,
     )

@@ -1,6 +1,6 @@
 """Synthetic clips with a known pulse: one scene description, two renderers that agree."""
 
-from .draw import SEEDS, split_seeds, subject_of
+from .draw import LIGHTS, SEEDS, SPLITS, TAKES, name_split, split_seeds, subject_of
 from .fast import SyntheticBatch, simulate, simulate_batch
 from .frames import Recipe, render_frames, render_set, render_ubfc2, write_clip
 from .scene import KINDS, Scenes
@@ -8,11 +8,15 @@ from .staging import draw_scenes
 
 __all__ = [
     "KINDS",
+    "LIGHTS",
     "SEEDS",
+    "SPLITS",
+    "TAKES",
     "Recipe",
     "Scenes",
     "SyntheticBatch",
     "draw_scenes",
+    "name_split",
     "render_frames",
     "render_set",
     "render_ubfc2",

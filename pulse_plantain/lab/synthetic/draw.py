@@ -10,8 +10,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-SEEDS = {"train": 0, "validation": 10_000_000, "test": 20_000_000}
-"""First seed of each split; a split holds 10,000,000 seeds."""
+SPLITS = ("train", "validation", "test")
+"""What clips are for."""
+
+LIGHTS = ("plain", "camera", "lamp")
+"""Recipes of light: the first one; light as cameras see it (see cameras.py); the same on clips
+without a pulse, of which half stand under a lamp that beats evenly over the whole picture."""
+
+
+def name_split(split: str, light: str = "plain") -> str:
+    """Name of a split's clips under a light, as "camera-test"; under plain light its own name."""
+    return split if light == LIGHTS[0] else f"{light}-{split}"
+
+
+SEEDS = {
+    name_split(split, light): 10_000_000 * (len(SPLITS) * i + j)
+    for i, light in enumerate(LIGHTS)
+    for j, split in enumerate(SPLITS)
+}
+"""First seed of each split and light; a split holds 10,000,000 seeds."""
 
 TAKES = 4
 """Seeds that share a subject: subject = seed // TAKES, so no subject crosses a split."""

@@ -24,6 +24,7 @@ RESTING = 0.25
 """Share of the training clips whose heart is near rest; of the clips that are measured it is 0.6.
 Rates above 150 bpm are read worst, and so there are twice as many of them to learn from."""
 
+_GAINS = (0.5, 3.0)
 _LAYER_SIZE = 64  # places along each side of the averaged textures
 # More clips drawn at once, or more sample times shaded at once, fall out of a processor's caches.
 _CLIPS_AT_ONCE, _TIMES_AT_ONCE = 8, 12
@@ -212,6 +213,18 @@ def simulate(
     )
 
 
+def _amplify(batch, seeds):
+    """The batch with half of its clips amplified, pulse and all, by 0.5 to 3."""
+    draw = Draw(seeds, stream=6)
+    amplified = draw.coin(0.5) > 0
+    gain = torch.where(amplified, draw.log_uniform(*_GAINS), torch.ones(len(seeds)))
+    return replace(
+        batch,
+        motion=batch.motion * gain[:, None, None, None, None],
+        amplitude=batch.amplitude * gain[:, None, None],
+    )
+
+
 def _shade_appearance(scenes, moment, size):
     """Mean [B, height, width, 3] of a few frames, for a size (width, height)."""
     width, height = size
@@ -222,16 +235,20 @@ def _shade_appearance(scenes, moment, size):
 
 
 @torch.no_grad()
-def simulate_batch(seeds: Iterable[int], layout: Layout, window: float = 8.0) -> SyntheticBatch:
+def simulate_batch(
+    seeds: Iterable[int], layout: Layout, window: float = 8.0, light: str = "plain"
+) -> SyntheticBatch:
     """Draw and render one clip per seed: :func:`simulate` of :func:`.staging.draw_scenes`.
 
     Every kind of clip and crops are among them; of each 32 seeds the first 8 go to all extremes,
     the others are webcam scenes. Fewer hearts are near rest than in the clips that are measured
-    (:data:`RESTING`).
+    (:data:`RESTING`). In all lights but the plain one, half of the clips get a gain of their own,
+    so that a small pulse is learnt as well as a large one.
 
     Args:
         seeds: B integers >= 0.
         layout, window: see :func:`simulate`.
+        light: one of draw.LIGHTS.
     """
     seeds, parts, order = list(seeds), [], []
     for webcam in (False, True):
@@ -239,9 +256,14 @@ def simulate_batch(seeds: Iterable[int], layout: Layout, window: float = 8.0) ->
         for start in range(0, len(chosen), _CLIPS_AT_ONCE):
             some = chosen[start : start + _CLIPS_AT_ONCE]
             scenes = draw_scenes(
-                [seeds[i] for i in some], webcam=webcam, crops=True, resting=RESTING
+                [seeds[i] for i in some],
+                webcam=webcam,
+                crops=True,
+                resting=RESTING,
+                light=light,
             )
-            parts.append(simulate(scenes, layout, window))
+            part = simulate(scenes, layout, window)
+            parts.append(part if light == "plain" else _amplify(part, scenes.seeds))
             order += some
     back = torch.tensor(order).argsort()
     kinds = [kind for part in parts for kind in part.kind]

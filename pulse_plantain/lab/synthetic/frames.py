@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from pulse_plantain.files import write_files
 
-from .draw import TAKES, Draw, split_seeds, subject_of
+from .cameras import CameraLight
+from .draw import TAKES, Draw, name_split, split_seeds, subject_of
 from .head import HEAD_BOX
 from .scene import Scenes
 from .staging import draw_scenes
@@ -106,6 +107,8 @@ def _shade_picture(scene, layers, moment, points):
     """
     pose, half_face = moment.pose[0], scene.view.half_face
     middle = scene.view.centre[0, :, None] + half_face * pose[:2] + pose[6:]  # [2, T]
+    if moment.courses is not None:
+        middle = middle + CameraLight.shift_in(moment.courses)[0]
     reach = float(half_face * pose[3].exp().max()) * HEAD_BOX[2] * 1.05
     low, high = middle.amin(1) - reach, middle.amax(1) + reach
     values = torch.empty(moment.pulse.shape[1], 3, *points.shape[:2])
@@ -266,6 +269,7 @@ def write_clip(
     seconds: float = 10.0,
     pulse: bool = True,
     recipe: Recipe | None = None,
+    light: str = "plain",
 ) -> dict[str, Any]:
     """Render the clip of a seed to a file, and its ground truth beside it.
 
@@ -279,13 +283,14 @@ def write_clip(
         seconds: length.
         pulse: False for the same face, motion, light and camera with the pulse amplitude zero.
         recipe: how to record it; None: as the seed says.
+        light: one of draw.LIGHTS; under "lamp" there is no pulse.
 
     Returns:
         the ground truth.
     """
     path = Path(path)
     recipe = recipe or Recipe.draw(seed)
-    scene = draw_scenes([seed], webcam=True, kinds=False)
+    scene = draw_scenes([seed], webcam=True, kinds=False, light=light)
     mask = Image.fromarray((find_skin(scene, recipe.size, seconds) * 255).round().astype(np.uint8))
     if not pulse:
         scene = scene.without_pulse()
@@ -315,21 +320,24 @@ def render_set(
     seconds: float = 10.0,
     start: int = 0,
     progress: bool = True,
+    light: str = "plain",
 ) -> None:
     """Render the first clips of a split into a folder, one subject each; skip finished ones.
 
     Args:
-        folder: made where it is missing; files are named by subject.
+        folder: made where it is missing; files are named by split, light and subject.
         split: train, validation or test.
         count: number of clips.
         pulse, seconds: see :func:`write_clip`.
         start: number of the first clip.
         progress: show a bar.
+        light: one of draw.LIGHTS; each has subjects of its own.
     """
+    split = name_split(split, light)
     for seed in _list_clips(split, count, start, progress):
         path = Path(folder) / f"{split}-{subject_of(seed)}.mp4"
         if not path.with_suffix(".json").exists():
-            write_clip(path, seed, seconds, pulse)
+            write_clip(path, seed, seconds, pulse, light=light)
 
 
 def render_ubfc2(
@@ -340,6 +348,7 @@ def render_ubfc2(
     seconds: float = 10.0,
     start: int = 0,
     progress: bool = True,
+    light: str = "plain",
 ) -> None:
     """Render as :func:`render_set` does, laid out as UBFC-rPPG's DATASET_2 lies on disk.
 
@@ -348,12 +357,12 @@ def render_ubfc2(
     The true clock of the pictures is the third line, as there. The text file comes last.
 
     Args:
-        folder, split, count, pulse, seconds, start, progress: see :func:`render_set`.
+        folder, split, count, pulse, seconds, start, progress, light: see :func:`render_set`.
     """
-    for seed in _list_clips(split, count, start, progress):
+    for seed in _list_clips(name_split(split, light), count, start, progress):
         place = Path(folder) / f"subject{subject_of(seed)}"
         if not (place / "ground_truth.txt").exists():
-            _write_ubfc2_clip(place, seed, pulse, seconds)
+            _write_ubfc2_clip(place, seed, pulse, seconds, light)
 
 
 def _list_clips(split, count, start, progress):
@@ -363,8 +372,8 @@ def _list_clips(split, count, start, progress):
 
 
 @torch.no_grad()
-def _write_ubfc2_clip(place, seed, pulse, seconds):
-    scene = draw_scenes([seed], webcam=True, kinds=False)
+def _write_ubfc2_clip(place, seed, pulse, seconds, light):
+    scene = draw_scenes([seed], webcam=True, kinds=False, light=light)
     scene = scene if pulse else scene.without_pulse()
     size = Recipe.draw(seed).size
     stamps = []

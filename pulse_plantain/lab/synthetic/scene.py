@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .brush import SIZE, average_boxes
+from .cameras import CameraLight
 from .head import HEAD_BOX
 from .signals import Drift, FrameClock, Heart, Jerks, Rhythm, mix
 from .textures import TORSO_BOX
@@ -205,7 +206,8 @@ class Moment:
     pose [B, 8, T] (x, y in head units, roll in rad, logarithm of zoom, yaw and pitch in head units
     of shift, shake x, y in picture heights), light [B, 8, T] (ambient, its red, green, blue; side
     light, the same; logarithms), pulse and slope [B, T], lid and jaw [B, T], room [B, 4, T] (sway
-    x, y; object's path x, y), glow [B, T] (of the object).
+    x, y; object's path x, y), glow [B, T] (of the object); courses [B, C, T] of the second recipe,
+    see cameras.py, or None.
     """
 
     pose: Tensor
@@ -216,18 +218,21 @@ class Moment:
     jaw: Tensor
     room: Tensor
     glow: Tensor
+    courses: Tensor | None = None
 
     def stack(self) -> Tensor:
-        """All of it as [B, 25, T], for averaging over time."""
+        """All of it as [B, 25 + C, T], for averaging over time."""
         single = torch.stack([self.pulse, self.slope, self.lid, self.jaw, self.glow], 1)
-        return torch.cat([self.pose, self.light, self.room, single], 1)
+        courses = () if self.courses is None else (self.courses,)
+        return torch.cat([self.pose, self.light, self.room, single, *courses], 1)
 
     @classmethod
     def unstack(cls, values: Tensor) -> Moment:
         """Inverse of :meth:`stack`."""
-        pose, light, room, single = values.split([8, 8, 4, 5], 1)
+        pose, light, room, single, courses = values.split([8, 8, 4, 5, values.shape[1] - 25], 1)
         pulse, slope, lid, jaw, glow = single.unbind(1)
-        return cls(pose, light, pulse, slope, lid, jaw, room, glow)
+        extra = courses if courses.shape[1] else None
+        return cls(pose, light, pulse, slope, lid, jaw, room, glow, extra)
 
     def thin(self, count: int) -> Moment:
         """About ``count`` of the times (one, if there are fewer), evenly spread."""
@@ -241,7 +246,10 @@ class Moment:
 
 @dataclass(frozen=True)
 class Scenes:
-    """B scenes; every tensor in them has B rows. Drawn by :func:`.staging.draw_scenes`."""
+    """B scenes; every tensor in them has B rows. Drawn by :func:`.staging.draw_scenes`.
+
+    ``camera_light`` is what the second recipe adds; None in the first.
+    """
 
     seeds: list[int]
     kinds: list[str]
@@ -254,6 +262,7 @@ class Scenes:
     light: Light
     room: Room
     camera: Camera
+    camera_light: CameraLight | None = None
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -277,7 +286,8 @@ class Scenes:
         pulse, slope = self.heart.pulse(times)
         lid, jaw = self.motion.lid_at(times), self.motion.jaw_at(times)
         room, glow = self.room.at(times)
-        return Moment(pose, self.light.at(times), pulse, slope, lid, jaw, room, glow)
+        courses = self.camera_light.at(times) if self.camera_light else None
+        return Moment(pose, self.light.at(times), pulse, slope, lid, jaw, room, glow, courses)
 
     def layers(self, footprint: Tensor, size: int = SIZE) -> Layers:
         """Textures averaged over a footprint, at ``size`` x ``size`` places.
@@ -316,7 +326,7 @@ class Scenes:
         even = (ambient + 0.5 * side).sqrt_()
         root = self._sample_room(layers.room, moment, points)
         if layers.torso is None and layers.head is None:
-            return self._respond(root.mul_(even))
+            return self._respond(root.mul_(even), moment, points)
         u, v = self._to_head(moment, points, 1.0)
         blush = self._blush(moment, u, v)
         if layers.torso is not None:
@@ -329,10 +339,14 @@ class Scenes:
             reflected, covered = self._reflect_head(layers.head, moment, u, v, blush)
             lit = (ambient + side * facing).mul_(reflected).sqrt_()
             root.mul_(1 - covered).add_(lit)
-        return self._respond(root)
+        return self._respond(root, moment, points)
 
-    def _respond(self, root):
+    def _respond(self, root, moment, points):
         """The camera's values for square roots of light [B, T, 3, P]."""
+        if self.camera_light:
+            away = (points - self.view.centre[:, None]) / _over(self.view.half_face)
+            places = torch.cat([away, points[..., 1:]], -1)
+            return self.camera_light.develop(root, moment.courses, places, self.camera.gamma)
         return root.clamp_(3e-3, 1).pow_((2 / self.camera.gamma)[:, None, None, None])
 
     def _illuminate(self, moment, points):
@@ -363,6 +377,9 @@ class Scenes:
         """Points in head units [B, T, P] x 2, of what follows a share of the head's movement."""
         x, y, roll, zoom, _, _, shake_x, shake_y = moment.pose[..., None].unbind(1)
         size, centre = _over(self.view.half_face), self.view.centre
+        if moment.courses is not None:
+            shift_x, shift_y = CameraLight.shift_in(moment.courses)[..., None].unbind(1)
+            shake_x, shake_y = shake_x + shift_x, shake_y + shift_y
         dx = points[:, None, :, 0] - (centre[:, :1, None] + shake_x + share * size * x)
         dy = points[:, None, :, 1] - (centre[:, 1:, None] + shake_y + share * size * y)
         scale = size * (share * zoom).exp()

@@ -12,7 +12,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .draw import Draw, subject_of
+from .cameras import draw_camera_light
+from .draw import LIGHTS, Draw, subject_of
 from .head import draw_head
 from .scene import KINDS, Camera, Layers, Light, Motion, Pulse, Room, Scenes, Subject, View
 from .signals import TAU, Drift, FrameClock, Heart, Jerks, Rhythm
@@ -20,6 +21,11 @@ from .skin import PULSE_COLOUR
 from .textures import draw_room, draw_tone, draw_torso
 
 _SHARES = (0.80, 0.07, 0.06, 0.025, 0.025, 0.02)  # of the kinds
+
+_SMALLER = (0.35, 1.1)  # factor of the pulses before real cameras
+_LESS_RED = (0.5, 1.0)  # factor of the pulse that the sensor's red sees
+_CALMER = 0.25  # factor of the first recipe's moving light and of its movements
+_LAMPS = {"no pulse": 0.3, "no face": 0.3, "periodic light": 0.6, "periodic motion": 0.1}
 
 # Shares of the liveliness in the channels of a pose; shake has its own.
 _POSE_SCALE = torch.tensor([1.0, 0.7, 0.3, 0.25, 0.5, 0.4, 0.0, 0.0])
@@ -31,6 +37,7 @@ def draw_scenes(
     kinds: bool = True,
     crops: bool = False,
     resting: float = 0.6,
+    light: str = "plain",
 ) -> Scenes:
     """Draw one scene per seed.
 
@@ -40,7 +47,19 @@ def draw_scenes(
         kinds: also draw clips without a pulse (about a fifth); else every clip has one.
         crops: see most clips through a crop round the face; else always whole pictures.
         resting: share of the hearts near rest, see :meth:`Heart.draw`.
+        light: one of draw.LIGHTS; all but "plain" change the scenes of the same seeds.
+
+    Raises:
+        ValueError: if the light is unknown.
     """
+    scenes = _draw_plain_scenes(seeds, webcam, kinds, crops, resting)
+    if light not in LIGHTS:
+        raise ValueError(f"light must be one of {', '.join(LIGHTS)}, got {light!r}")
+    return scenes if light == LIGHTS[0] else _put_before_camera(scenes, light)
+
+
+def _draw_plain_scenes(seeds, webcam, kinds, crops, resting):
+    """The scenes of :func:`draw_scenes` in plain light."""
     seeds = [int(seed) for seed in seeds]
     draw = Draw(seeds, stream=2)
     cast = _choose_kinds(draw, kinds)
@@ -73,6 +92,38 @@ def draw_scenes(
     camera = camera(clock=clock, codec=_draw_codec(draw))
     view = View(aspect, half_face, centre, rows, box)
     return Scenes(seeds, cast, subject, textures, heart, pulse, view, motion, light, room, camera)
+
+
+def _put_before_camera(scenes, light):
+    """The scenes with smaller pulses and with what cameras.py adds, from a stream of its own."""
+    draw = Draw(scenes.seeds, stream=5)
+    plain, pulse, view = scenes.light, scenes.pulse, scenes.view
+    smaller, lit = draw.log_uniform(*_SMALLER), _choose_lamps(draw, scenes.kinds, light)
+    skin = scenes.camera.exposure * (plain.ambient + 0.5 * plain.side) * scenes.subject.skin
+    fps = scenes.camera.clock.fps
+    added = draw_camera_light(draw, skin, view.half_face, view.aspect, fps, lit)
+    colour = pulse.colour.clone()
+    colour[:, 0] *= draw.uniform(*_LESS_RED)
+    shares = _CALMER * plain.shares
+    shares[:, :, 2] *= 1 - lit[:, None]  # the lamp's rhythm takes the place of the other one
+    kinds, amplitude = scenes.kinds, pulse.amplitude * smaller
+    if light == "lamp":
+        kinds = [KINDS[1] if kind == KINDS[0] else kind for kind in kinds]
+        amplitude = 0 * amplitude
+    return replace(
+        scenes,
+        kinds=kinds,
+        pulse=replace(pulse, amplitude=amplitude, colour=added.colour_pulse(colour, skin)),
+        light=replace(plain, shares=shares),
+        motion=replace(scenes.motion, shares=_CALMER * scenes.motion.shares),
+        camera_light=added,
+    )
+
+
+def _choose_lamps(draw, cast, light):
+    """float32 [B]: 1 where a lamp beats evenly over the whole picture, else 0."""
+    chance = torch.tensor([0.5 if light == "lamp" else _LAMPS.get(kind, 0.0) for kind in cast])
+    return (draw.uniform() < chance).float()
 
 
 def _choose_kinds(draw, all_kinds):
