@@ -12,7 +12,8 @@ import torch
 from pulse_plantain.lab.synthetic import LIGHTS, SPLITS, render_set, render_ubfc2
 
 
-def arguments(argv=None):
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -40,8 +41,9 @@ def arguments(argv=None):
     return parser.parse_args(argv)
 
 
-def main(argv=None):
-    options = arguments(argv)
+def main(argv: list[str] | None = None) -> int:
+    """Render; 2 where that cannot be done, 130 where it was stopped."""
+    options = parse(argv)
     torch.set_num_threads(1)  # pictures are small: more threads only wait for each other
     try:
         if options.count < 1 or options.seconds <= 0:
