@@ -41,6 +41,17 @@ def interrupt_at(monkeypatch, room, step):
 
 
 @pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """Folder of four small clips with a known pulse; do not change it."""
+    from recordings import RATES, write_recording
+
+    folder = tmp_path_factory.mktemp("clips")
+    for number, bpm in enumerate(RATES):
+        write_recording(folder, number, bpm)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tiny_pipe():
     """A PulsePipeline of random components and the miniature's geometry; do not change it."""
     import tiny_components

@@ -9,9 +9,9 @@ import sys
 import pytest
 import torch
 from conftest import ROOT, run_script
+from recordings import fake_pipe, write_recording
 from safetensors import safe_open
 from safetensors.torch import load_file
-from test_evaluation import fake_pipe, write_recording
 
 from pulse_plantain import loading
 from pulse_plantain.lab import baselines, measuring
@@ -19,14 +19,6 @@ from pulse_plantain.lab.evaluation import open_rendered_clips
 from pulse_plantain.lab.imports import follow_imports
 from pulse_plantain.lab.measuring import Instruments
 from pulse_plantain.lab.running import drop_infinities, shorten_word
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("clips")
-    for number, bpm in enumerate([70.0, 93.0, 118.5, 61.0]):
-        write_recording(folder, number, bpm)
-    return folder
 
 
 @pytest.fixture
