@@ -195,9 +195,12 @@ class AdapterModel:
         """What the transformer is told besides the latents."""
         return batch["appearance"], self.prompt_embeds, self._ids
 
+    def _autocast(self) -> torch.autocast:
+        return autocast_where_fast(self.device.type, self.pipe.transformer.dtype)
+
     def predict_clean(self, start: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Tokens of the pulse sheets that one step from ``start`` draws."""
-        with autocast_where_fast(self.device.type):
+        with self._autocast():
             return predict_clean(self._transformer, start, *self._context(batch)).float()
 
     def predict_velocity(
@@ -205,7 +208,7 @@ class AdapterModel:
     ) -> torch.Tensor:
         """Velocity of the flow at ``sigma`` [B] of the way."""
         context = self._context(batch)
-        with autocast_where_fast(self.device.type):
+        with self._autocast():
             return predict_velocity(self._transformer, latents, *context, sigma).float()
 
     def decode(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -220,7 +223,7 @@ class AdapterModel:
             batch_size=len(batch["motion"]),
             prompt_embeds=self.prompt_embeds,
         )
-        with autocast_where_fast(self.device.type):
+        with self._autocast():
             clean = self.pipe.denoise(batch["motion"], batch["appearance"], drawing)
         geometry = self.layout.geometry
         images = self.decode(clean.float())

@@ -239,7 +239,7 @@ class Stand:
             with torch.no_grad():  # in every step, for recorded clips are cut anew
                 motion, target = encode_images(vae, sheets).chunk(2)
                 look = encode_images(vae, faces)
-            with autocast_where_fast(self.device):
+            with autocast_where_fast(self.device, self.prompt.dtype):
                 clean = predict_clean(model, motion, look, self.prompt.float(), ids)
                 images = decode_tokens(vae, clean[:decoded], height, width)
             loss = (clean.float() - target).square().mean() + images.float().square().mean()

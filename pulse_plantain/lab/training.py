@@ -46,16 +46,19 @@ def describe_run(seed: int | None) -> dict[str, Any]:
     }
 
 
-def autocast_where_fast(device: str) -> torch.autocast:
+def autocast_where_fast(device: str, weights: torch.dtype = torch.float32) -> torch.autocast:
     """Autocast to bfloat16 where the device multiplies matrices in it; elsewhere do nothing.
 
-    A CPU without AVX-512 or AMX instructions for it is many times slower in bfloat16.
+    A CPU without AVX-512 or AMX instructions for it is many times slower in bfloat16, but weights
+    that are kept in it cannot be multiplied otherwise.
 
     Args:
         device: type of the device, "cpu", "cuda" or another.
+        weights: type of the weights.
     """
     good = (
         device != "cpu"
+        or weights == torch.bfloat16
         or torch.cpu._is_avx512_bf16_supported()
         or torch.cpu._is_amx_tile_supported()
     )
