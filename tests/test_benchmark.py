@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 from conftest import run_script
+from recordings import FPS, SECONDS, SIZE, write_recording
 from safetensors.torch import load_file
-from test_evaluation import FPS, SECONDS, SIZE, write_recording
 
 from pulse_plantain import loading
 from pulse_plantain.lab import adapter_training, batches, benchmarking, klein
