@@ -1,1 +1,4 @@
-"""The toolbox behind the scripts: synthetic clips, baselines, metrics, training."""
+"""The laboratory behind the scripts: data sets, renderer, baselines, metrics, training, results.
+
+Here live the rooms that train and measure the pipeline; nothing outside uses them.
+"""

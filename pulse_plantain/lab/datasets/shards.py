@@ -248,7 +248,7 @@ _FIELDS = ("motion", "appearance", "phase", "amplitude", "bpm", "start", "second
 def _augment(sample: _Sample, layout: Layout, rng: np.random.Generator):
     """A random crop of a sample, mirrored in one case of two."""
     pictures = sample.cut(_draw_box(rng, np.abs(sample.amplitude)), layout)
-    if rng.random() < 0.5:  # the columns are the last axis but the colours'
+    if rng.random() < 0.5:  # left and right change places
         pictures["motion"] = pictures["motion"][:, :, ::-1]
         pictures["appearance"] = pictures["appearance"][:, ::-1]
         pictures["field"] = pictures["field"][:, :, ::-1]
@@ -256,6 +256,7 @@ def _augment(sample: _Sample, layout: Layout, rng: np.random.Generator):
 
 
 def _to_tensors(pictures):
+    """Arrays as tensors, by the same names."""
     return {name: torch.from_numpy(np.ascontiguousarray(x)) for name, x in pictures.items()}
 
 
