@@ -21,8 +21,9 @@ assets: $(VENV)/dev
 	$(BIN)/python scripts/contact_sheet.py assets/demo.mp4 assets/contact-sheet.png
 	$(BIN)/python handler.py assets/contact-sheet.png assets/widget.png
 
+# A file of tests at a time on each of two processes, of one thread each.
 test: $(VENV)/dev lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .
