@@ -6,6 +6,7 @@ import pytest
 from conftest import run_script
 
 from pulse_plantain.lab.card import tabulate_data_sets
+from pulse_plantain.lab.synthetic import frames
 
 
 @pytest.fixture(scope="module")
@@ -13,7 +14,8 @@ def place(tmp_path_factory):
     return tmp_path_factory.mktemp("chain")
 
 
-def test_from_rendered_ubfc_to_a_table_of_held_out_subjects(place):
+def test_from_rendered_ubfc_to_a_table_of_held_out_subjects(place, monkeypatch):
+    monkeypatch.setattr(frames, "SIZES", ((160, 120),))
     data, shards, adapter = place / "ubfc", place / "shards", place / "adapter"
     command = ["--layout", "ubfc2", "--count", "3", "--seconds", "8", "--out", str(data)]
     assert run_script("synthesize", *command, "--split", "train", "--start", "5") == 0

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from pulse_plantain import loading
-from pulse_plantain.lab import baselines, measuring
+from pulse_plantain.lab import measuring
 from pulse_plantain.lab.evaluation import open_rendered_clips
 from pulse_plantain.lab.imports import follow_imports
 from pulse_plantain.lab.measuring import Instruments
@@ -32,10 +32,12 @@ def cache(tmp_path):
 
 
 def test_imports_are_followed_through_the_rooms_that_are_there():
-    rooms = {path.stem for path in follow_imports(loading)}
+    rooms = {path.stem for path in follow_imports("pulse_plantain.loading")}
     assert rooms >= {"loading", "pipeline", "bijection", "windows", "video", "heart_rate"}
     assert not rooms & {"cli", "plots", "overlay", "evaluation"}
-    assert follow_imports(baselines)[-1].stem == "baselines"
+    assert follow_imports("pulse_plantain.lab.baselines")[-1].stem == "baselines"
+    with pytest.raises(ModuleNotFoundError, match="nothing is no room"):
+        follow_imports("pulse_plantain.nothing")
 
 
 def test_rows_are_kept_under_another_name_when_something_they_depend_on_changes(
@@ -98,7 +100,7 @@ def test_what_is_not_finite_is_nothing_in_json():
 def test_evaluate_writes_rows_figures_and_where_they_come_from(
     folder, out, cache, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr(measuring, "load_pipeline", lambda *names: fake_pipe)
+    monkeypatch.setattr(loading, "load_pipeline", lambda *names: fake_pipe)
     null = tmp_path / "null"
     write_recording(null, 0, 0.0)
     command = ["--data", "synthetic:test", "--clips", folder, "--null", null]
@@ -162,7 +164,7 @@ def test_evaluate_refuses_in_one_line(command, said, out, capsys):
 def test_calibration_sets_the_confidence_that_clips_without_a_pulse_stay_below(
     miniature, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(measuring, "load_pipeline", lambda *names: miniature)
+    monkeypatch.setattr(loading, "load_pipeline", lambda *names: miniature)
     null = tmp_path / "null"
     for number in range(2):
         write_recording(null, number, 0.0)

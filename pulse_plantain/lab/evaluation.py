@@ -4,6 +4,8 @@ Here live the skin and the face that methods look at, the rows and their cache; 
 them up. Nothing is rendered, drawn or printed here.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import warnings
@@ -11,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache as cached
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -22,9 +24,11 @@ from tqdm import tqdm
 from pulse_plantain import heart_rate
 from pulse_plantain.lab import baselines, metrics, networks
 from pulse_plantain.lab.datasets import Recording, open_dataset
-from pulse_plantain.output import PulseOutput
 from pulse_plantain.video import ClipError
 from pulse_plantain.windows import Box
+
+if TYPE_CHECKING:
+    from pulse_plantain.output import PulseOutput
 
 Row = dict[str, Any]
 """One recording measured by one method; see :func:`measure_all`."""

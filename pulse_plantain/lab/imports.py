@@ -6,7 +6,6 @@ Files are read, not run.
 import ast
 from importlib.util import resolve_name
 from pathlib import Path
-from types import ModuleType
 
 import pulse_plantain
 
@@ -14,10 +13,20 @@ PACKAGE = pulse_plantain.__name__
 FOLDER = Path(pulse_plantain.__path__[0])
 
 
-def follow_imports(*rooms: ModuleType) -> list[Path]:
-    """Files of rooms and of every room of this package that they import, in the order of names."""
+def follow_imports(*rooms: str) -> list[Path]:
+    """Files of rooms and of every room of this package that they import, in the order of names.
+
+    Args:
+        rooms: names of modules, the package's first.
+
+    Raises:
+        ModuleNotFoundError: if one of them is no module of this package.
+    """
     found: dict[str, Path] = {}
-    waiting = [room.__name__ for room in rooms]
+    waiting = list(rooms)
+    for room in rooms:
+        if _find_file(room) is None:
+            raise ModuleNotFoundError(f"{room} is no room of {PACKAGE}")
     while waiting:
         name = waiting.pop()
         path = _find_file(name)

@@ -3,21 +3,31 @@
 A finished row is kept in a file whose name changes with all that the row depends on.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pulse_plantain import heart_rate, loading, video
-from pulse_plantain.lab import baselines, datasets, evaluation, metrics, networks
+from pulse_plantain.lab import baselines, evaluation, networks
 from pulse_plantain.lab.datasets import Recording
 from pulse_plantain.lab.evaluation import Models, Row
 from pulse_plantain.lab.imports import follow_imports
 from pulse_plantain.lab.running import join_processes
-from pulse_plantain.loading import load_pipeline
-from pulse_plantain.output import PulseOutput
 from pulse_plantain.video import ClipError
+
+if TYPE_CHECKING:
+    from pulse_plantain.output import PulseOutput
+
+SHARED_ROOMS = (
+    "pulse_plantain.heart_rate",
+    "pulse_plantain.video",
+    "pulse_plantain.lab.datasets",
+    "pulse_plantain.lab.metrics",
+)
+"""What the rows of every method depend on, besides lab/evaluation.py."""
 
 METHODS = (evaluation.PULSE, *baselines.METHODS, *networks.NETWORKS)
 """Names of all methods: the pipeline, the classical ones and the networks."""
@@ -56,6 +66,8 @@ class Instruments:
 
     @cached_property
     def _pipe(self) -> Any:
+        from pulse_plantain.loading import load_pipeline
+
         return load_pipeline(self.model, self.adapter, join_processes().device)
 
     def measure(
@@ -111,13 +123,13 @@ class Instruments:
     def _list_grounds(self, method: str) -> list[Path]:
         """Files and folders that a method's rows depend on, besides the clips."""
         shared = [Path(evaluation.__file__)]  # imports what all methods need: not followed
-        shared += follow_imports(heart_rate, metrics, video, datasets)
+        shared += follow_imports(*SHARED_ROOMS)
         if method == evaluation.PULSE:
             weights = [Path(name) for name in (self.model, self.adapter) if Path(name).exists()]
-            return [*shared, *follow_imports(loading), *weights]
+            return [*shared, *follow_imports("pulse_plantain.loading"), *weights]
         if method in networks.NETWORKS:
-            return [*shared, *follow_imports(networks), self._find_network(method)]
-        return [*shared, *follow_imports(baselines)]
+            return [*shared, *follow_imports(networks.__name__), self._find_network(method)]
+        return [*shared, *follow_imports(baselines.__name__)]
 
     def _find_network(self, method: str) -> Path:
         """The file of a trained network's weights."""
