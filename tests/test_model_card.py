@@ -4,22 +4,21 @@ import math
 import re
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, run_script
 from huggingface_hub import ModelCard
 
 from pulse_plantain.lab import card
-from scripts import model_card
 
 RESULTS = card.Results(ROOT)
 
 
 def test_every_figure_is_the_one_under_results(capsys):
-    assert model_card.main(["--check"]) == 0, capsys.readouterr().out
+    assert run_script("model_card", "--check") == 0, capsys.readouterr().out
 
 
 def test_a_changed_figure_is_found_and_the_page_named(monkeypatch, capsys):
     monkeypatch.setitem(card.PAGES["docs/results.md"], "speed", lambda results: "42 s")
-    assert model_card.main(["--check"]) == 1
+    assert run_script("model_card", "--check") == 1
     assert capsys.readouterr().out.startswith("docs/results.md and results/ differ")
 
 

@@ -87,8 +87,9 @@ def test_nothing_that_is_served_uses_the_lab_or_the_scripts():
     for path in [*served, *PACKAGE.glob("*.py")]:
         assert "lab" not in find_imports(path), path.name
     everything = [*served, *PACKAGE.rglob("*.py"), *(ROOT / "scripts").glob("*.py")]
-    for path in everything:
+    for path in [*everything, *(ROOT / "tests").glob("*.py")]:
         assert not re.search(r"^\s*(from|import) scripts\b", path.read_text(), re.M), path.name
+    for path in everything:
         assert "sys.path" not in path.read_text(), path.name
 
 

@@ -32,7 +32,6 @@ from pulse_plantain.lab.synthetic.skin import FITZPATRICK_MELANIN, skin_reflecta
 from pulse_plantain.sheet import Layout, SheetGeometry
 from pulse_plantain.video import Clock, read_frames
 from pulse_plantain.windows import encode_windows
-from scripts import synthesize
 
 GEOMETRY = SheetGeometry(bands=4, samples=96, rows=8, size=(384, 64))
 LAYOUT = Layout(GEOMETRY)
@@ -272,7 +271,7 @@ def test_set_on_disk(tmp_path, capsys):
     """Names, ground truth, mask, the null twin, going on after an interruption."""
     start = 3  # two small clips
     options = ["--out", str(tmp_path / "a"), "--seconds", "0.5", "--start", str(start), "--count"]
-    assert synthesize.main([*options, "2"]) == 0
+    assert run_script("synthesize", *options, "2") == 0
     names = sorted(p.name for p in (tmp_path / "a").iterdir())
     stems = [f"test-{subject_of(SEED + 4 * (start + i))}" for i in range(2)]
     assert names == [f"{stem}.{kind}" for stem in stems for kind in ("json", "mp4", "png")]
@@ -295,7 +294,7 @@ def test_set_on_disk(tmp_path, capsys):
     assert null["frame_times"] == truth["frame_times"] and null["quality"] == truth["quality"]
 
     capsys.readouterr()
-    assert synthesize.main([*options, "0"]) == 2
+    assert run_script("synthesize", *options, "0") == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
