@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, run_script
 from PIL import Image
 
 from pulse_plantain.lab.synthetic import (
