@@ -9,8 +9,9 @@ if __package__:  # loaded by diffusers, which copies the modules that are named 
     from .pulse_plantain.heart_rate import fft_rate
     from .pulse_plantain.output import PulseOutput
     from .pulse_plantain.pipeline import PulsePipeline
-    from .pulse_plantain.reading import read_fields
-    from .pulse_plantain.search import find_pulse
+    from .pulse_plantain.posterior import Posterior
+    from .pulse_plantain.reading import read_sheets
+    from .pulse_plantain.search import Search
     from .pulse_plantain.sheet import SheetGeometry
     from .pulse_plantain.video import read_frames
     from .pulse_plantain.windows import encode_windows

@@ -123,8 +123,8 @@ def write_adapter(
         folder: created where missing; nothing else in it is touched.
         peft_model: a PeftModel over the pipeline's transformer with LoRA on Linears in its blocks.
         pulse_config: JSON-able dict with the pipeline's config values that belong to the adapter:
-            ``geometry`` (SheetGeometry.to_dict()), ``min_confidence``, ``noise_scale``,
-            ``appearance_size``.
+            ``geometry`` (SheetGeometry.to_dict()), ``noise_scale``, ``appearance_size``, and
+            ``min_confidence`` and ``reading``, which are fitted.
         base_model: Hub id of the base, for ``base_model_name_or_path``.
 
     Returns:
@@ -153,12 +153,19 @@ def write_adapter(
     return path
 
 
-def set_min_confidence(path: str | Path, threshold: float) -> None:
-    """Rewrite the header of an adapter file and the settings beside it, weights untouched."""
+def set_pulse_values(path: str | Path, values: dict[str, Any]) -> None:
+    """Change values in the header of an adapter file and in the settings beside it.
+
+    The weights stay as they are.
+
+    Args:
+        path: of the file.
+        values: of the pipeline's config, by name.
+    """
     path = Path(path)
     with safe_open(path, framework="pt") as file:
         header = file.metadata()
-    config = json.loads(header["pulse_config"]) | {"min_confidence": threshold}
+    config = json.loads(header["pulse_config"]) | values
     header["pulse_config"] = json.dumps(config, sort_keys=True)
     new = path.with_suffix(".new")
     save_file(load_file(path), new, metadata=header)

@@ -13,7 +13,7 @@ from diffusers.utils import BaseOutput
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from . import heart_rate, search, video
+from . import heart_rate, posterior, search, video
 from . import reading as reader
 
 SHEET_KEY = "pulse_windows"
@@ -25,15 +25,15 @@ Spans = list[tuple[float, float]]
 
 @dataclass
 class PulseWindow(BaseOutput):
-    """One window of the clip, read on its own.
+    """One window of the clip, and what the whole clip says of its seconds.
 
     Args:
         start, end (`float`):
             Seconds after the clip's first picture.
         bpm (`float`):
-            Heart rate of this window whatever its confidence; NaN without a spectral line.
+            Heart rate of these seconds whatever its confidence; NaN where there is none.
         confidence (`float`):
-            0...1, see [`pulse_confidence`].
+            Chance that there is a pulse and its rate within 3 bpm of `bpm`.
         crop (`tuple[float, float, float, float]`):
             (left, top, right, bottom) in pixels that this window was read in.
     """
@@ -46,21 +46,41 @@ class PulseWindow(BaseOutput):
 
 
 @dataclass
+class RateCurve(BaseOutput):
+    """The heart rate second by second, as the posterior of the whole clip has it.
+
+    Args:
+        times (`[S]` float):
+            Seconds after the clip's first picture.
+        bpm (`[S]` float):
+            Median of the posterior, whatever its confidence; NaN where there is none.
+        low, high (`[S]` float):
+            Ends of its central 68 %, in bpm.
+        confidence (`[S]` float):
+            Chance that there is a pulse and its rate within 3 bpm of `bpm`.
+    """
+
+    times: np.ndarray
+    bpm: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    confidence: np.ndarray
+
+
+@dataclass
 class PulseOutput(BaseOutput):
     """Output of [`PulsePipeline`]; arrays are tensors with `output_type="pt"`.
 
     Args:
         bpm (`float`):
-            Heart rate in beats per minute over the whole clip; NaN where no pulse was found.
+            Heart rate in beats per minute, the mean over the clip (median of the posterior); NaN
+            where no pulse was found.
         bpm_uncertainty (`float`):
-            One standard deviation in bpm. Over the members of an ensemble where there is one, else
-            the jackknife over the bands of the field ([`jackknife_uncertainty`]): how far the
-            figure depends on which part of the skin is read. Errors that all parts or members
-            share are not in it. NaN where `bpm` is NaN.
+            Half of the central 68 % of the posterior in bpm, one standard deviation where it is a
+            normal distribution. NaN where `bpm` is NaN.
         confidence (`float`):
-            0...1, of the clip; `bpm` is given from `min_confidence` of the config upwards. It is a
-            property of the drawn field (concentration in one spectral line, and that anything was
-            drawn at all), not a probability.
+            Chance that there is a pulse and its rate within 3 bpm of the posterior's median; `bpm`
+            is given from `min_confidence` of the config upwards.
         reason (`str`, *optional*):
             Why there is no `bpm`, in words; `None` where there is one.
         bvp (`[N]` float):
@@ -76,7 +96,10 @@ class PulseOutput(BaseOutput):
         sheet (`[windows, H, W, 3]` float, *optional*):
             Pulse sheets in 0...1; of the mean field with an ensemble. `None` unless `output_sheet`.
         windows (`list[PulseWindow]`):
-            Start, end, heart rate, confidence and crop of each window.
+            Start, end, heart rate, confidence and crop of each window of `field`: those of the
+            length, and for each time the part of the picture, that show the pulse best.
+        curve (`RateCurve`):
+            Heart rate second by second.
         field_uncertainty (`[windows, samples, rows, bands]` float, *optional*):
             Standard deviation of the phasors over the ensemble, unit of `field`. `None` unless
             `output_uncertainty`.
@@ -92,6 +115,7 @@ class PulseOutput(BaseOutput):
     field: np.ndarray | torch.Tensor
     sheet: np.ndarray | torch.Tensor | None
     windows: list[PulseWindow]
+    curve: RateCurve
     field_uncertainty: np.ndarray | torch.Tensor | None = None
 
     @property
@@ -103,11 +127,13 @@ class PulseOutput(BaseOutput):
         """Plain numbers for a JSON file; what is not a number is None.
 
         Returns:
-            dict of `bpm`, `confidence`, `reason`, `sampling_rate` (Hz), `bvp` (AC/DC), `times` (s)
-            and `windows`, each of `start`, `end` (s), `bpm` and `confidence`.
+            dict of `bpm`, `bpm_uncertainty`, `confidence`, `reason`, `sampling_rate` (Hz), `bvp`
+            (AC/DC), `times` (s), `windows`, each of `start`, `end` (s), `bpm` and `confidence`, and
+            `curve` with lists of `times` (s), `bpm`, `low`, `high` and `confidence`.
         """
         return {
             "bpm": _number(self.bpm),
+            "bpm_uncertainty": _number(self.bpm_uncertainty),
             "confidence": _number(self.confidence),
             "reason": self.reason,
             "sampling_rate": _number(self.sampling_rate),
@@ -117,6 +143,9 @@ class PulseOutput(BaseOutput):
                 {key: _number(window[key]) for key in ("start", "end", "bpm", "confidence")}
                 for window in self.windows
             ],
+            "curve": {
+                key: [_number(value) for value in values] for key, values in self.curve.items()
+            },
         }
 
     def to_text(self) -> str:
@@ -192,15 +221,6 @@ class PulseOutput(BaseOutput):
         first = float(self.times[0])
         return first + heart_rate.beat_times(np.asarray(self.bvp), self.sampling_rate)
 
-    def rate_curve(self, span: float = 6.0) -> np.ndarray:
-        """[N] bpm at `times`, each of `span` seconds around it ([`heart_rate.instantaneous_rate`]).
-
-        NaN where the trace has no spectral peak, and throughout where no pulse was found.
-        """
-        if not self.found:
-            return np.full(len(self.bvp), np.nan)
-        return heart_rate.instantaneous_rate(np.asarray(self.bvp), self.sampling_rate, span)
-
     def hrv(self) -> heart_rate.HeartRateVariability:
         """Time-domain HRV of the beats; figures that the clip is too short for are refused.
 
@@ -230,45 +250,80 @@ class Form:
     uncertainty: bool = False
 
 
-def assemble_output(look: search.Look, form: Form, interrupted: bool = False) -> PulseOutput:
-    """Judge a look by its confidence and put it into the output's form.
+def assemble_output(
+    drawn: list[reader.Drawn],
+    read: posterior.Posterior,
+    form: Form,
+    interrupted: bool = False,
+    span: tuple[float, float] = (-np.inf, np.inf),
+) -> PulseOutput:
+    """Judge what was drawn by its posterior and put it into the output's form.
 
     Args:
-        look: the pass over the clip that stands.
+        drawn: of a clip.
+        read: what it says.
         form: of the output.
-        interrupted: whether some of its windows were not drawn to the end.
+        interrupted: whether some of it was not drawn to the end.
+        span: (start, end) in s of the time that is asked for.
     """
-    reading = look.reading
-    reason = explain_silence(look, form.min_confidence, interrupted)
+    course = search.choose_course(drawn, read, span)
+    estimate = read.read_clip(*span)
+    reason = explain_silence(course, estimate, form.min_confidence, interrupted)
+    parts = [
+        read.read_span(max(one.window.start, span[0]), min(one.window.end, span[1]))
+        for one in course
+    ]
+    confidences = np.array([part.confidence for part in parts])
+    sampling_rate, starts = course[0].window.sampling_rate, [one.window.start for one in course]
+    times, trace = heart_rate.stitch(
+        [one.trace for one in course], starts, sampling_rate, confidences
+    )
+    return PulseOutput(
+        bpm=estimate.bpm if reason is None else np.nan,
+        bpm_uncertainty=estimate.uncertainty if reason is None else np.nan,
+        confidence=estimate.confidence,
+        reason=reason,
+        sampling_rate=sampling_rate,
+        windows=[
+            PulseWindow(w.start, w.end, part.bpm, part.confidence, _to_floats(w.crop))
+            for w, part in ((one.window, part) for one, part in zip(course, parts, strict=True))
+        ],
+        curve=_draw_curve(read),
+        **_collect_arrays(course, form, times, np.real(trace)),
+    )
+
+
+def _collect_arrays(course, form, times, bvp):
+    """The arrays of an output, by name."""
+    members = np.stack([one.members for one in course], 1)
+    sheets = [one.sheet for one in course]
     spread = None
     if form.uncertainty:
-        deviation = np.abs(look.members - look.field) ** 2
-        spread = np.sqrt(deviation.sum(0) / (len(look.members) - 1))
+        deviation = np.abs(members - members.mean(0)) ** 2
+        spread = np.sqrt(deviation.sum(0) / (len(members) - 1))
     arrays: dict[str, Any] = {
-        "bvp": np.real(reading.trace),
-        "times": reading.times,
-        "field": look.field,
-        "sheet": look.sheets,
+        "bvp": bvp,
+        "times": times,
+        "field": members.mean(0),
+        "sheet": None if sheets[0] is None else np.stack(sheets),
         "field_uncertainty": spread,
     }
-    if form.tensors:
-        arrays = {
-            name: None if array is None else torch.from_numpy(np.ascontiguousarray(array))
-            for name, array in arrays.items()
-        }
-    read = zip(look.windows, reading.window_bpm, reading.window_confidence, strict=True)
-    return PulseOutput(
-        bpm=reading.bpm if reason is None else np.nan,
-        bpm_uncertainty=_uncertainty(look) if reason is None else np.nan,
-        confidence=reading.confidence,
-        reason=reason,
-        sampling_rate=look.windows[0].sampling_rate,
-        windows=[
-            PulseWindow(w.start, w.end, bpm, confidence, _to_floats(w.crop))
-            for w, bpm, confidence in read
-        ],
-        **arrays,
-    )
+    if not form.tensors:
+        return arrays
+    return {
+        name: None if array is None else torch.from_numpy(np.ascontiguousarray(array))
+        for name, array in arrays.items()
+    }
+
+
+def _draw_curve(read):
+    """RateCurve of a posterior."""
+    instants = read.find_instants()
+    rows = {
+        name: np.array([getattr(one, name) for one in instants])
+        for name in ("bpm", "low", "high", "confidence")
+    }
+    return RateCurve(times=read.times, **rows)
 
 
 def _to_floats(crop: search.Box) -> search.Box:
@@ -276,35 +331,30 @@ def _to_floats(crop: search.Box) -> search.Box:
     return float(left), float(top), float(right), float(bottom)
 
 
-def explain_silence(look: search.Look, min_confidence: float, interrupted: bool) -> str | None:
+def explain_silence(
+    course: list[reader.Drawn],
+    estimate: posterior.Estimate,
+    min_confidence: float,
+    interrupted: bool,
+) -> str | None:
     """Why no heart rate is given, None where one is."""
     if interrupted:
         return "interrupted before every window was drawn"
-    holey = max(look.windows, key=lambda window: window.longest_gap)
-    if holey.longest_gap > reader.LONGEST_HOLE:
+    if not any(one.counts for one in course):
+        holey = max((one.window for one in course), key=lambda window: window.longest_gap)
         return (
             f"no new picture for {holey.longest_gap:.1f} s between {holey.start:.1f} and "
             f"{holey.end:.1f} s; at most {reader.LONGEST_HOLE:g} s can be bridged"
         )
-    if np.isnan(look.reading.bpm):
+    if not any(one.trace.any() for one in course):
         slowest, fastest = (60 * frequency for frequency in heart_rate.BAND)
         return f"no periodic pulse between {slowest:.0f} and {fastest:.0f} bpm"
-    if look.reading.confidence < min_confidence:
-        return (
-            f"no pulse found: confidence {look.reading.confidence:.2f} is below "
-            f"{min_confidence:.2f}"
-        )
-    return None
-
-
-def _uncertainty(look: search.Look) -> float:
-    """Spread of the rate over the ensemble, or over the bands where there is one drawing."""
-    starts = [window.start for window in look.windows]
-    rate = look.windows[0].sampling_rate
-    if len(look.members) == 1:
-        return reader.jackknife_uncertainty(look.members[0], look.weights, starts, rate)
-    rates = [reader.read_fields(one, look.weights, starts, rate).bpm for one in look.members]
-    return float(np.std(rates, ddof=1))
+    if estimate.confidence >= min_confidence:
+        return None
+    why = f"no pulse found: confidence {estimate.confidence:.2f} is below {min_confidence:.2f}"
+    if estimate.present < 0.5:
+        return f"{why}; what moves in the picture does not look like a pulse"
+    return f"{why}; it may be anything from {estimate.low:.0f} to {estimate.high:.0f} bpm"
 
 
 def read_sheet(path: str | Path) -> tuple[Image.Image, Spans | None]:

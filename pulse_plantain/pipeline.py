@@ -6,7 +6,7 @@ Here live the call and its steps; tokens, windows, the reading and the search ha
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
-from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from . import adapter, calls, flux2, search, sheet, video
+from . import adapter, calls, flux2, posterior, search, sheet, video
 from . import drawing as drawings
 from . import output as outputs
 from . import reading as reader
@@ -67,16 +67,17 @@ class PulsePipeline(Flux2KleinPipeline):
         appearance_size (`tuple[int, int]`):
             (width, height) of the appearance image in pixels.
         default_windows (`tuple[float]`):
-            Lengths of a window in seconds, 5 to 10: a clip is read at each, the surest reading
-            that agrees with the vote of [`find_pulse`] stands. The longer the window, the faster a
-            pulse looks on the sheet: a drawing that fails at one length because the rate is slow or
-            fast often succeeds at another.
+            Lengths of a window in seconds, 5 to 10: a clip is drawn at each. The longer the window,
+            the faster a pulse looks on the sheet: a drawing that fails at one length because the
+            rate is slow or fast often succeeds at another.
         default_num_inference_steps (`int`):
             Steps of the flow; the adapter is trained for one.
         noise_scale (`float`):
             Standard deviation of the noise on the start, with a generator or an ensemble.
         min_confidence (`float`):
-            Confidence below which no heart rate is given.
+            Chance of being right within 3 bpm below which no heart rate is given.
+        reading (`dict`, *optional*):
+            Numbers of the reading ([`posterior.Weights`]), which are fitted to an adapter.
     """
 
     config: Any  # diffusers' frozen dict; its values are attributes, too
@@ -89,6 +90,7 @@ class PulsePipeline(Flux2KleinPipeline):
         "default_num_inference_steps",
         "noise_scale",
         "min_confidence",
+        "reading",
     )
 
     def __init__(  # noqa: PLR0913, PLR0917 - diffusers reads components and config off it
@@ -104,7 +106,8 @@ class PulsePipeline(Flux2KleinPipeline):
         default_windows=(8.0,),
         default_num_inference_steps: int = 1,
         noise_scale: float = 1.0,
-        min_confidence: float = 0.5,
+        min_confidence: float = posterior.MIN_CONFIDENCE,
+        reading: dict | None = None,
     ):
         self._calls = calls.RunningCalls()
         super().__init__(
@@ -124,6 +127,7 @@ class PulsePipeline(Flux2KleinPipeline):
             default_num_inference_steps=default_num_inference_steps,
             noise_scale=noise_scale,
             min_confidence=min_confidence,
+            reading=reading,
         )
         self._prompt_embeds = None
 
@@ -309,19 +313,17 @@ class PulsePipeline(Flux2KleinPipeline):
             fps, timestamps:
                 Frames a second, or the time of each picture in seconds, where the clip has none.
             window (`float` or `tuple[float]`, *optional*):
-                Seconds read at once, 5 to 10; from the config. With several lengths the clip is
-                read at each, and the surest reading stands.
+                Seconds drawn at once, 5 to 10, or several lengths; from the config.
             stride (`float`, *optional*):
                 Seconds from one window to the next; half a window.
             crop (`tuple`, *optional*):
-                (left, top, right, bottom) in pixels to read. Without it the whole picture is read
-                first, and then once more, closer, the part whose drawing is most surely a pulse
-                ([`find_pulse`]): one box for the whole clip, kept only if it is read with more
-                confidence. An iterator cannot be read again and gets one look.
+                (left, top, right, bottom) in pixels to read. Without it the pulse is searched for
+                over the whole picture, all along the clip ([`search.Search`]).
             num_inference_steps (`int`, *optional*):
                 Steps of the flow; from the config, 1.
             ensemble_size (`int`):
-                Drawings of every window, from different noise, whose phasors are averaged.
+                Drawings from different noise whose phasors are averaged, each time that something
+                is drawn.
             batch_size (`int`):
                 Drawings made at once; the search for the pulse has dozens of them.
             generator (`torch.Generator`, *optional*):
@@ -369,35 +371,39 @@ class PulsePipeline(Flux2KleinPipeline):
         )
         self.check_inputs(clip, lengths, stride, crop, output_type, output_uncertainty, drawing)
 
-        # 2. Encode the clip. No model is needed yet, so a clip that cannot be read fails early.
+        # 2. Encode the clip, in one pass. The first windows come before any model is needed, so a
+        # clip that cannot be read fails early.
         clock = video.Clock(fps, timestamps)
-        encode = partial(windowing.encode_windows, clip, clock=clock, window=lengths, stride=stride)
-        if crop is None:
-            windows, finest = search.encode_finely(encode, layout)
-        else:
-            windows, finest = list(encode(layout, crop=crop)), []
+        windows = windowing.encode_windows(
+            clip,
+            layout if crop is not None else search.divide_finely(layout.geometry.samples),
+            clock=clock,
+            window=lengths,
+            stride=stride,
+            crop=crop,
+        )
+        groups = search.divide_by_ticks(windows, max(lengths), search.TICK)
+        first = next(groups, None)
+        if first is None:
+            raise video.ClipError("no picture of the clip differs from the one before it")
 
         with self._calls.start() as call:
             # 3. Prompt. Model invocation: self.text_encoder, unless embeddings are given or known.
             embeds = self._resolve_prompt_embeds(prompt_embeds, self._execution_device)
             drawing = replace(drawing, prompt_embeds=embeds)
 
-            # 4. Look: draw a sheet for every window and read the sheets.
+            # 4. Look, all along the clip: draw sheets and read them.
             # Model invocation: self.vae.encode, self.transformer, self.vae.decode.
-            looks = self.look_by_length(windows, drawing)
+            looking = self.start_search(lengths, drawing, crop)
+            for group in chain([first], groups):
+                looking.take(group)
+                if call.interrupted:
+                    break
 
-            # 5. Look closer, where the pulse is clearest.
-            found = search.Found()
-            if finest and not isinstance(clip, Iterator) and not call.interrupted:
-                found = self.find_pulse(finest, drawing)
-            if found.box != search.WHOLE:
-                box = search.to_pixels(found.box, finest[0].picture_size)
-                looks += self.look_by_length(encode(layout, crop=box), drawing)
-
-            # 6. Put the output together, and offload all models.
-            form = outputs.Form(self.config.min_confidence, output_type == "pt", output_uncertainty)
-            chosen = search.choose_look(looks, found.bpm)
-            output = outputs.assemble_output(chosen, form, call.interrupted)
+            # 5. Put the output together, and offload all models.
+            form = outputs.Form(config.min_confidence, output_type == "pt", output_uncertainty)
+            read = looking.read()
+            output = outputs.assemble_output(looking.drawn, read, form, call.interrupted)
         self.maybe_free_model_hooks()
         return output if return_dict else tuple(getattr(output, f.name) for f in fields(output))
 
@@ -414,8 +420,8 @@ class PulsePipeline(Flux2KleinPipeline):
     ) -> Iterator[outputs.PulseOutput]:
         """Measure pictures that are still coming in: the last window again and again.
 
-        Memory is that of one window, however long it goes on. Where the pulse is is searched for
-        once a window, as `__call__` does.
+        Memory is that of half a minute, however long it goes on. Where the pulse is is searched
+        for as `__call__` does it.
 
         Args:
             clip, fps, timestamps, window, crop, prompt_embeds: as for `__call__`; `clip` may be an
@@ -423,7 +429,7 @@ class PulsePipeline(Flux2KleinPipeline):
             stride (`float`): seconds from one reading to the next.
 
         Yields:
-            [`PulseOutput`] of one window, as soon as its last picture is there.
+            [`PulseOutput`] of the last window, as soon as its last picture is there.
 
         Raises:
             ClipError: as `__call__`.
@@ -433,88 +439,67 @@ class PulsePipeline(Flux2KleinPipeline):
         lengths = sorted(windowing.window_lengths(window or ()), reverse=True)
         drawing = drawings.Drawing(
             num_inference_steps=self.config.default_num_inference_steps,
-            batch_size=1,
             prompt_embeds=self._resolve_prompt_embeds(prompt_embeds, self._execution_device),
             keep_sheets=True,
         )
-        encode = partial(
-            windowing.encode_windows,
+        windows = windowing.encode_windows(
             clip,
-            search.divide_finely(layout.geometry.samples),
+            layout if crop is not None else search.divide_finely(layout.geometry.samples),
             clock=video.Clock(fps, timestamps),
             window=lengths,
             stride=stride,
             crop=crop,
         )
-        found, next_search = search.Found(), 0.0
-        latest = {}  # the last window of each length; of those that end together, longest first
+        form = outputs.Form(self.config.min_confidence)
         with self._calls.start() as call:
-            for fine in encode():
+            looking = self.start_search(lengths, drawing, crop)
+            group: list[windowing.ClipWindow] = []  # that end together, the longest first
+            for one in windows:
                 if call.interrupted:
                     return
-                latest[fine.seconds] = fine
-                if fine.seconds > min(lengths):
+                group.append(one)
+                if one.seconds > min(lengths):
                     continue
-                recent = [one for one in latest.values() if one.end > fine.end - stride]
-                looks = self.look_at_parts(recent, search.WHOLE, drawing)
-                if crop is None and fine.end >= next_search:
-                    next_search = fine.end + max(lengths)
-                    found = self.find_pulse(recent, drawing)
-                if found.box != search.WHOLE:
-                    looks += self.look_at_parts(recent, found.box, drawing)
-                form = outputs.Form(self.config.min_confidence)
-                chosen = search.choose_look(looks, found.bpm)
-                yield outputs.assemble_output(chosen, form, call.interrupted)
+                looking.take(group)
+                looking.forget(one.end - search.REMEMBERED)
+                span = (min(window.start for window in group), one.end)
+                read = looking.read(min(seen.window.start for seen in looking.drawn), one.end)
+                yield outputs.assemble_output(looking.drawn, read, form, call.interrupted, span)
+                group = []
         self.maybe_free_model_hooks()
 
-    def look(
-        self, windows: Sequence[windowing.ClipWindow], drawing: drawings.Drawing
-    ) -> search.Look:
-        """One pass: windows -> tokens of their pictures -> pulse sheets -> reading."""
+    @property
+    def reading_weights(self) -> posterior.Weights:
+        """The numbers of the reading: the adapter's own, else those of the miniature."""
+        return posterior.Weights.from_dict(self.config.reading or {})
+
+    def start_search(
+        self, lengths: Sequence[float], drawing: drawings.Drawing, crop: Any = None
+    ) -> search.Search:
+        """A search for the pulse that draws with this pipeline's models.
+
+        Args:
+            lengths: of the windows in s.
+            drawing: how.
+            crop: of the clip; without one the search looks closer where the pulse is.
+        """
+
+        def draw(glances: list[reader.Glance]) -> list[reader.Drawn]:
+            return self.draw(glances, drawing)
+
+        weights = self.reading_weights
+        return search.Search(self.layout, draw, weights, lengths, anywhere=crop is None)
+
+    def draw(
+        self, glances: Sequence[reader.Glance], drawing: drawings.Drawing
+    ) -> list[reader.Drawn]:
+        """Windows -> tokens of their pictures -> pulse sheets -> what they say."""
+        windows = [glance.window for glance in glances]
         motion, references = self.encode_pictures(windows, drawing.batch_size)
         latents = self.prepare_latents(motion, drawing.ensemble_size, drawing.generator)
         latents = self.denoise(latents, references, drawing)
         sheets = self.decode_sheets(latents, drawing.batch_size)
-        return search.read_sheets(windows, sheets, self.layout.geometry, drawing.keep_sheets)
-
-    def look_by_length(
-        self, windows: Iterable[windowing.ClipWindow], drawing: drawings.Drawing
-    ) -> list[search.Look]:
-        """One look for all windows of each length."""
-        return [self.look(some, drawing) for some in search.group_by_length(windows)]
-
-    def look_at_parts(
-        self, fine: Iterable[windowing.ClipWindow], box: search.Box, drawing: drawings.Drawing
-    ) -> list[search.Look]:
-        """One look at a part of each finely divided window."""
-        return [self.look([search.cut_part(one, box, self.layout)], drawing) for one in fine]
-
-    def find_pulse(
-        self, fine: list[windowing.ClipWindow], drawing: drawings.Drawing
-    ) -> search.Found:
-        """The part of the picture whose drawing is most surely one pulse ([`search.find_pulse`]).
-
-        Args:
-            fine: windows to read, of [`search.encode_finely`].
-            drawing: how; each part is drawn once, without noise.
-        """
-
-        def read_windows(windows: list[windowing.ClipWindow]) -> list[reader.PulseReading]:
-            motion, references = self.encode_pictures(windows, drawing.batch_size)
-            once = replace(drawing, ensemble_size=1, generator=None, callback=None)
-            latents = self.denoise(self.prepare_latents(motion, 1), references, once)
-            if self.interrupt:
-                return []
-            images = torch.cat(list(self.decode_sheets(latents, drawing.batch_size)))
-            drawn, weights = reader.decode_field(images, self.layout.geometry)
-            return [
-                reader.read_fields(field[None], weight[None], [window.start], window.sampling_rate)
-                for window, field, weight in zip(
-                    windows, drawn.numpy(), weights.numpy(), strict=True
-                )
-            ]
-
-        return search.find_pulse(fine, self.layout, read_windows)
+        return reader.read_sheets(glances, sheets, self.layout.geometry, drawing.keep_sheets)
 
     def encode_pictures(
         self, windows: Sequence[windowing.ClipWindow], batch_size: int
@@ -645,6 +630,9 @@ class PulsePipeline(Flux2KleinPipeline):
             )
         windows = [windowing.ClipWindow.blank(start, end, geometry) for start, end in spans]
         images = torch.from_numpy(pixels.reshape(-1, height, width, 3)).float().movedim(-1, 1)
-        look = search.read_sheets(windows, [images * 2 - 1], geometry, keep_sheets=True)
+        glances = [reader.Glance(window, search.WHOLE) for window in windows]
+        drawn = reader.read_sheets(glances, [images * 2 - 1], geometry, keep_sheets=True)
+        span = (min(window.start for window in windows), max(window.end for window in windows))
+        read = search.read_drawn(drawn, self.reading_weights, span)
         form = outputs.Form(self.config.min_confidence, output_type == "pt")
-        return outputs.assemble_output(look, form)
+        return outputs.assemble_output(drawn, read, form)

@@ -18,8 +18,8 @@ from .overlay import phasors_at, pulse_overlay
 
 INK, FAINT, RED = "#1a1a1a", "#9a9a9a", "#d62728"
 
-CURVE_FROM = 4
-"""Windows from which a recording is long enough for a curve of its heart rate."""
+CURVE_FROM = 15
+"""Seconds from which a recording is long enough for a curve of its heart rate."""
 
 
 def colour_wheel(size: int, padding: float = 1.0) -> np.ndarray:
@@ -109,7 +109,7 @@ def plot_result(
     number = find_surest_window(output)
     # Rows in inches, so that pictures of any shape leave no holes.
     rows = [1.7, 1.8]
-    if len(output.windows) >= CURVE_FROM:
+    if len(output.curve.times) >= CURVE_FROM:
         rows.append(1.5)
     if pictures:
         height, width = pictures[0][1].shape[:2]
@@ -128,7 +128,7 @@ def plot_result(
     place = 1 if pictures else 0
     _draw_sheet(figure.add_subplot(grid[place]), output, number)
     lower = grid[place + 1].subgridspec(1, 2, width_ratios=(2.1, 1), wspace=0.13)
-    if len(output.windows) >= CURVE_FROM:
+    if len(output.curve.times) >= CURVE_FROM:
         _draw_curve(figure.add_subplot(grid[-1]), output)
     _draw_trace(figure.add_subplot(lower[0]), output)
     _draw_spectrum(figure.add_subplot(lower[1]), output)
@@ -205,19 +205,32 @@ def _draw_trace(axes, output):
 
 
 def _draw_curve(axes, output):
-    """The rate of every window; the surer, the darker."""
-    for window in output.windows:
-        if np.isfinite(window.bpm):
-            alpha = float(np.clip(window.confidence, 0.08, 1))
-            axes.plot([window.start, window.end], [window.bpm] * 2, color=RED, lw=4, alpha=alpha)
-    middles = [(window.start + window.end) / 2 for window in output.windows]
-    axes.plot(middles, [window.bpm for window in output.windows], color=INK, lw=0.8)
-    axes.set_xlim(output.windows[0].start, output.windows[-1].end)
+    """The posterior's rate second by second with its band; the surer, the darker."""
+    curve = output.curve
+    for times, bpm, low, high, confidence in _cut_curve(curve):
+        alpha = float(np.clip(confidence, 0.05, 1))
+        axes.fill_between(times, low, high, color="#e9a0a0", lw=0, alpha=alpha)
+        axes.plot(times, bpm, color=INK, lw=1.4, alpha=alpha)
+    sure = curve.confidence >= 0.5
+    if sure.any():
+        bottom, top = curve.low[sure].min(), curve.high[sure].max()
+        axes.set_ylim(bottom - 5, top + 5)
+    half = 0.5 * (curve.times[1] - curve.times[0])
+    axes.set_xlim(curve.times[0] - half, curve.times[-1] + half)
     axes.set_xlabel("time (s)", fontsize=8)
     axes.set_title(
-        "heart rate by window (bpm); the darker, the surer", fontsize=9, color=INK, loc="left"
-    )
+        "heart rate (bpm) with its central 68 %; the darker, the surer",
+        fontsize=9, color=INK, loc="left",
+    )  # fmt: skip
     _plain(axes)
+
+
+def _cut_curve(curve):
+    """Pieces between neighbouring instants of a RateCurve: (times, bpm, low, high, confidence)."""
+    for one in range(len(curve.times) - 1):
+        both = slice(one, one + 2)
+        columns = (curve.times[both], curve.bpm[both], curve.low[both], curve.high[both])
+        yield *columns, curve.confidence[both].mean()
 
 
 def _draw_spectrum(axes, output):

@@ -1,45 +1,34 @@
-"""From drawn sheets to a reading: fields of phasors, their heart rate, and how sure it is.
+"""From drawn sheets to witnesses: fields of phasors, their traces, and what they say of the rate.
 
-Every threshold of the reading stands here. Nothing here knows of clips or models.
+What the witnesses say together is found in posterior.py. Nothing here knows of models.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
-from . import bijection, heart_rate, sheet
+from . import bijection, heart_rate, posterior, sheet
+from . import windows as windowing
 
 LARGEST_AMPLITUDE = 0.05
 """Pulsatile AC/DC to which a cell is cut down; skin reaches 0.015, a cell of pure red means 12."""
-
-
-SAME_RATE = 6.0
-"""Difference in bpm up to which two readings of a clip may be of one pulse."""
 
 
 OFF_PALETTE = 0.1
 """Distance from the palette (RGB units) at which a pixel counts half."""
 
 
-FEWEST_BEATS = 6.0
-"""Beats on a sheet below which a pulse is seldom read right."""
-
-
-SHORTEST_BEAT = 9.6
-"""Pixels a beat must have on a sheet: a VAE that shrinks by 8 is blind to stripes of 8 pixels."""
-
-
-FAINTEST_PULSE = 8e-4
-"""Amplitude (AC/DC, rms over the skin) at which a drawn pulse is half believed: what is drawn of
-clips without a pulse lies mostly below it (0.0003 to 0.0009 on rendered validation clips)."""
-
-
 LONGEST_HOLE = 0.5
-"""Seconds without a new picture above which no heart rate is given: up to a beat is missing."""
+"""Seconds without a new picture above which a window is no witness: up to a beat is missing."""
+
+
+FAINTEST = 1e-6
+"""Amplitude (AC/DC) below which nothing is drawn."""
 
 
 def average_brightness(
@@ -85,142 +74,158 @@ def decode_field(
 
 
 @dataclass(frozen=True)
-class PulseReading:
-    """What a run of windows' fields says.
+class Glance:
+    """A part of a window that is to be drawn.
 
     Attributes:
-        bpm: of the joined trace, NaN without a spectral line; not yet judged by its confidence.
-        confidence: 0...1, mean of the windows' confidences weighted by themselves, as the trace is.
-        times: [N] s.
-        trace: [N] complex, the windows' traces joined on one clock.
-        window_bpm, window_confidence: [windows].
-        shares: [rows, bands], sum 1: how much of the pulse each cell carries over all windows.
+        window: as the model sees it.
+        place: name of the part, the same for windows of other times that show it.
+        everywhere: [len(posterior.RATES)] log odds of how far the whole picture moves as one at
+            each rate (:func:`find_common_motion`); None where that is not known.
     """
 
-    bpm: float
-    confidence: float
-    times: np.ndarray
+    window: windowing.ClipWindow
+    place: Any
+    everywhere: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What was drawn of a glance.
+
+    Attributes:
+        window: that was drawn.
+        place: of the glance.
+        members: [ensemble, samples, rows, bands] complex, the fields drawn.
+        weights: [samples, rows, bands], how much of each cell is on the palette.
+        sheet: [H, W, 3] in 0...1, or None where it was not asked for.
+        trace: [samples] complex, the pulse of the mean field.
+        witness: what it says of the heart rate.
+    """
+
+    window: windowing.ClipWindow
+    place: Any
+    members: np.ndarray
+    weights: np.ndarray
+    sheet: np.ndarray | None
     trace: np.ndarray
-    window_bpm: list[float]
-    window_confidence: list[float]
-    shares: np.ndarray
+    witness: posterior.Witness
+
+    @property
+    def field(self) -> np.ndarray:
+        """Mean phasors over the ensemble, [samples, rows, bands]."""
+        return self.members.mean(0)
+
+    @property
+    def counts(self) -> bool:
+        """Whether no beat can be missing in its window."""
+        return self.window.longest_gap <= LONGEST_HOLE
 
 
-def pulse_confidence(
-    field: np.ndarray, trace: np.ndarray, shares: np.ndarray, sampling_rate: float
-) -> float:
-    """How surely a field is one pulse, from the field alone.
-
-    The share of its trace's power in one spectral line (an even phase ramp has 1, noise about
-    0.06), times a^2 / (a^2 + FAINTEST_PULSE^2) with a the rms amplitude of the cells that carry the
-    trace: evidence that anything was drawn.
+def turn_back(values: np.ndarray, sampling_rate: float, rates: np.ndarray) -> np.ndarray:
+    """Lock-in amplitudes of real courses at some rates, under a Hann taper.
 
     Args:
-        field: [samples, rows, bands] complex, AC/DC as a fraction.
-        trace, shares: of :func:`pulse_from_field`.
+        values: [samples, ...].
         sampling_rate: Hz.
+        rates: [R] bpm.
 
     Returns:
-        0...1.
+        [R, ...] complex.
     """
+    samples = len(values)
+    taper = np.hanning(samples + 2)[1:-1]
+    turns = np.exp(-2j * np.pi * np.outer(rates / 60, np.arange(samples) / sampling_rate)) * taper
+    level = np.tensordot(taper / taper.sum(), values, 1)
+    return np.tensordot(turns, values - level, 1) / taper.sum()
+
+
+def find_common_motion(window: windowing.ClipWindow, blocks: int = 8) -> np.ndarray:
+    """How far a whole picture moves as one at each heart rate, face and background alike.
+
+    Args:
+        window: of a whole picture, its rows and bands multiples of ``blocks``.
+        blocks: parts along each side that are compared, in green.
+
+    Returns:
+        [len(posterior.RATES)] log odds of |mean|^2 / mean |.|^2 of the parts' amplitudes.
+    """
+    samples, rows = window.motion.shape[:2]
+    green = window.motion[..., 1].reshape(samples, blocks, rows // blocks, blocks, -1)
+    green = green.mean((2, 4))
+    return _find_unison(
+        turn_back(green.reshape(samples, -1), window.sampling_rate, posterior.RATES)
+    )
+
+
+def _find_unison(amplitudes: np.ndarray) -> np.ndarray:
+    """Log odds of |mean|^2 / mean |.|^2 of complex amplitudes [..., n]."""
+    each = np.square(np.abs(amplitudes)).mean(-1)
+    return posterior.to_log_odds(
+        np.square(np.abs(amplitudes.mean(-1))) / np.maximum(each, np.finfo(float).tiny)
+    )
+
+
+def read_sheets(
+    glances: Sequence[Glance],
+    sheets: Iterable[torch.Tensor],
+    geometry: sheet.SheetGeometry,
+    keep_sheets: bool = False,
+) -> list[Drawn]:
+    """What was drawn of glances, and what it says.
+
+    Args:
+        glances: that were drawn.
+        sheets: batches [B, 3, H, W] in [-1, 1]; of an ensemble member by member.
+        geometry: of the sheets.
+        keep_sheets: whether the sheets are kept, those of the mean field with an ensemble.
+    """
+    pictures, fields, palette = [], [], []
+    for images in sheets:
+        field, weight = decode_field(images, geometry)
+        fields.append(field)
+        palette.append(weight)
+        if keep_sheets:
+            pictures.append(images.movedim(1, -1) / 2 + 0.5)
+    members = torch.cat(fields).unflatten(0, (-1, len(glances))).numpy()
+    weights = torch.cat(palette).unflatten(0, (-1, len(glances))).mean(0).numpy()
+    kept: Any = [None] * len(glances)
+    if keep_sheets and len(members) == 1:
+        kept = torch.cat(pictures).numpy()
+    elif keep_sheets:
+        kept = sheet.field_to_sheet(bijection.encode_phasor(members.mean(0)), geometry)
+    return [
+        _read_glance(glance, members[:, number], weights[number], kept[number])
+        for number, glance in enumerate(glances)
+    ]
+
+
+def _read_glance(glance, members, weights, kept):
+    """:class:`Drawn` of one glance."""
+    window, field = glance.window, members.mean(0)
+    trace, shares = heart_rate.pulse_from_field(field, weights)
+    lines = posterior.find_lines(trace, window.sampling_rate)
     power = float((shares * np.mean(np.abs(field) ** 2, 0)).sum())
-    drawn = power / (power + FAINTEST_PULSE**2)
-    return heart_rate.spectral_concentration(trace, sampling_rate) * drawn
+    kept_power = np.mean(np.abs(trace) ** 2) / max(power, np.finfo(float).tiny)
+    strongest = int(lines.argmax())
+    signs = {
+        "line": posterior.to_log_odds(lines[strongest]),
+        "amplitude": 0.5 * np.log(power + FAINTEST**2),
+        "palette": weights.mean(),
+        "agreement": posterior.to_log_odds(kept_power),
+        **_compare_colours(window, posterior.RATES[strongest]),
+        "everywhere": np.nan if glance.everywhere is None else glance.everywhere[strongest],
+    }
+    row = np.array([signs[name] for name in posterior.SIGNS], float)
+    source = (glance.place, window.seconds)
+    witness = posterior.Witness(window.start, window.end, source, lines, row)
+    return Drawn(window, glance.place, members, weights, kept, trace, witness)
 
 
-def read_fields(
-    fields: np.ndarray, weights: np.ndarray, starts: Sequence[float], sampling_rate: float
-) -> PulseReading:
-    """Read the heart rate of overlapping windows' fields.
-
-    Args:
-        fields: [windows, samples, rows, bands] complex.
-        weights: same shape, >= 0.
-        starts: [windows] s.
-        sampling_rate: Hz.
-
-    Returns:
-        :class:`PulseReading`.
-    """
-    pairs = zip(fields, weights, strict=True)
-    pulses = [heart_rate.pulse_from_field(field, w) for field, w in pairs]
-    traces, shares = zip(*pulses, strict=True)
-    confidences = np.array(
-        [
-            pulse_confidence(*parts, sampling_rate)
-            for parts in zip(fields, traces, shares, strict=True)
-        ]
-    )
-    times, joined = heart_rate.stitch(traces, starts, sampling_rate, confidences)
-    total = max(confidences.sum(), np.finfo(float).tiny)
-    return PulseReading(
-        bpm=float(heart_rate.mean_rate(joined, sampling_rate)),
-        confidence=float((confidences**2).sum() / total),
-        times=times,
-        trace=joined,
-        window_bpm=[float(heart_rate.mean_rate(trace, sampling_rate)) for trace in traces],
-        window_confidence=confidences.tolist(),
-        shares=np.average(shares, axis=0, weights=np.maximum(confidences, 1e-6)),
-    )
-
-
-def jackknife_uncertainty(
-    fields: np.ndarray, weights: np.ndarray, starts: Sequence[float], sampling_rate: float
-) -> float:
-    """Standard error (bpm) of the rate by leaving out each band in turn.
-
-    Delete-a-group jackknife, sqrt((g - 1) / g sum (rate_g - mean)^2) over the g bands (Efron,
-    "The Jackknife, the Bootstrap and Other Resampling Plans", 1982). Errors that all bands share,
-    such as a wrong line drawn over the whole face, stay unseen. NaN with a single band.
-    """
-    bands = fields.shape[-1]
-    if bands < 2:
-        return np.nan
-    kept = 1 - np.eye(bands)
-    rates = [read_fields(fields, weights * k, starts, sampling_rate).bpm for k in kept]
-    return float(np.sqrt((bands - 1) * np.var(rates)))
-
-
-def vote_on_rate(
-    rates: Sequence[float],
-    confidences: Sequence[float],
-    lengths: Sequence[float],
-    most_beats: float = np.inf,
-    spread: float = SAME_RATE / 3,
-) -> float:
-    """The rate that most of the readings that could show it agree on.
-
-    A pulse shows at the same rate in every part of the skin and at every length of the window; what
-    is drawn of noise does not. But a length shows only some rates: FEWEST_BEATS to ``most_beats``
-    on a sheet. So of the modes of the readings' density the one is taken that is highest over the
-    share of readings of a length that shows it (at least that of one length): fast hearts, which
-    the longer windows cannot show and read as something else, are not outvoted by them, nor slow
-    ones by the shorter.
-
-    Args:
-        rates: [n] bpm, NaN for a reading without one.
-        confidences: [n] >= 0, the weight of each.
-        lengths: [n] s of the window of each.
-        most_beats: that a sheet can show.
-        spread: standard deviation in bpm of the Gaussian that stands for a reading.
-
-    Returns:
-        bpm, one of the rates; NaN without a reading of any weight.
-    """
-    seconds = np.asarray(lengths, float)
-    valid = np.isfinite(rates)
-    bpm, weights = np.asarray(rates, float)[valid], np.asarray(confidences, float)[valid]
-    if not weights.any():
-        return np.nan
-    apart = np.abs(bpm[:, None] - bpm)
-    density = np.exp(-0.5 * (apart / spread) ** 2) @ weights
-    is_mode = density >= np.where(apart <= SAME_RATE, density, 0).max(1)
-    beats = bpm[:, None] * seconds / 60
-    able = np.mean((beats >= FEWEST_BEATS) & (beats <= most_beats), axis=1)
-    one_length = np.unique(seconds, return_counts=True)[1].min() / len(seconds)
-    return float(bpm[(is_mode * density / np.maximum(able, one_length)).argmax()])
-
-
-def count_most_beats(geometry: sheet.SheetGeometry) -> float:
-    """Beats that a sheet of this geometry can show."""
-    return geometry.size[0] / geometry.bands / SHORTEST_BEAT
+def _compare_colours(window, rate):
+    """How far the cells, and the colours, of a clip's window move as one at a rate (log odds)."""
+    if not window.motion.any():  # a sheet without its clip
+        return {"together": np.nan, "grey": np.nan}
+    amplitudes = turn_back(window.motion, window.sampling_rate, np.array([rate]))[0]
+    together = _find_unison(amplitudes[..., 1].ravel())
+    return {"together": together, "grey": _find_unison(amplitudes.mean((0, 1)))}

@@ -1,18 +1,15 @@
-"""Where to look: boxes over the picture, and the search for the one that shows the pulse best.
+"""Where to look: boxes over the picture, all along a clip, and what has been seen in them.
 
-The search is told how to read a window and never sees the model that does it.
+The search is told how to draw a part of a window and never sees the model that does it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
-import torch
 
-from . import bijection, sheet
+from . import posterior, sheet
 from . import reading as reader
 from . import windows as windowing
 
@@ -30,45 +27,20 @@ Box = tuple[float, float, float, float]
 
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
-ReadWindows = Callable[[list[windowing.ClipWindow]], list[reader.PulseReading]]
-"""Reads windows, each on its own; an empty list where it was interrupted."""
+Draw = Callable[[list[reader.Glance]], list[reader.Drawn]]
+"""Draws glances; an empty list where it was interrupted."""
 
+TICK = 5.0
+"""Seconds after which the search goes on, once its first windows are there."""
 
-@dataclass(frozen=True)
-class Look:
-    """One pass over the clip: its windows, what was drawn for them, and the reading.
+BOXES = 3
+"""Boxes that are followed."""
 
-    Attributes:
-        windows: of one length, in time order.
-        members: [ensemble, windows, samples, rows, bands] complex, the fields drawn.
-        weights: [windows, samples, rows, bands], how much of each cell is on the palette.
-        sheets: [windows, H, W, 3] in 0...1, or None where they were not asked for.
-        reading: what the mean field says.
-    """
+LIVELY = 0.5
+"""Chance of a pulse below which the whole picture is searched again."""
 
-    windows: list[windowing.ClipWindow]
-    members: np.ndarray
-    weights: np.ndarray
-    sheets: np.ndarray | None
-    reading: reader.PulseReading
-
-    @property
-    def field(self) -> np.ndarray:
-        """Mean phasors over the ensemble, [windows, samples, rows, bands]."""
-        return self.members.mean(0)
-
-
-@dataclass(frozen=True)
-class Found:
-    """Where the search found the pulse.
-
-    Attributes:
-        box: the part of the picture to look at; :data:`WHOLE` where nothing beats it.
-        bpm: the rate that the boxes over the whole picture agree on, NaN where none has one.
-    """
-
-    box: Box = WHOLE
-    bpm: float = np.nan
+REMEMBERED = 30.0
+"""Seconds of witnesses that decide where to look next."""
 
 
 def divide_finely(samples: int) -> sheet.Layout:
@@ -152,124 +124,171 @@ def is_large(box: Box, picture_size: tuple[int, int]) -> bool:
     return right - left >= SMALLEST_BOX and bottom - top >= SMALLEST_BOX
 
 
-def find_pulse(
-    fine: list[windowing.ClipWindow], layout: sheet.Layout, read_windows: ReadWindows
-) -> Found:
-    """The part of the picture whose drawing is most surely one pulse.
+class Search:
+    """Looks for the pulse all along a clip, and keeps what was drawn.
 
-    A search by looking: boxes over the whole picture first, then those near the best. The readings
-    of the first, at every length, vote on the rate; those near the best would vote for it. A box
-    counts as much as its surest reading that agrees with the vote.
+    Over the whole picture first, then near the best box; of the boxes that speak most for the rate
+    that all of them find, a few are followed. Where the pulse is lost, the whole picture is
+    searched again, no more than once in the longest window.
 
     Args:
-        fine: windows to read, of :func:`divide_finely`, one of each length.
         layout: of the windows that are drawn.
-        read_windows: reads the parts that are cut.
+        draw: draws glances.
+        weights: of the reading.
+        lengths: of the windows in s.
+        anywhere: False to draw windows as they are given, of ``layout``, and nothing else.
     """
-    size = fine[0].picture_size
 
-    def look_into(boxes: list[Box]) -> list[tuple[Box, float, reader.PulseReading]]:
-        large = [box for box in boxes if is_large(box, size)]
-        pairs = [(box, window) for box in large for window in fine]
-        if not pairs:
-            return []
-        readings = read_windows([cut_part(window, box, layout) for box, window in pairs])
-        if not readings:  # interrupted
-            return []
-        return [
-            (box, window.seconds, one) for (box, window), one in zip(pairs, readings, strict=True)
+    def __init__(
+        self,
+        layout: sheet.Layout,
+        draw: Draw,
+        weights: posterior.Weights,
+        lengths: Iterable[float],
+        anywhere: bool = True,
+    ):
+        self.layout, self.draw, self.weights = layout, draw, weights
+        self.longest = max(lengths)
+        self.anywhere = anywhere
+        self.drawn: list[reader.Drawn] = []
+        self.boxes: list[Box] = [WHOLE]
+        self._next_search = -np.inf
+
+    def take(self, fine: list[windowing.ClipWindow]) -> None:
+        """Look at windows that ended together or within :data:`TICK`.
+
+        Args:
+            fine: of :func:`divide_finely`, in the order in which they ended.
+        """
+        if not self.anywhere:
+            self.drawn += self.draw([reader.Glance(window, WHOLE) for window in fine])
+            return
+        latest = {window.seconds: window for window in fine}
+        latest = sorted(latest.values(), key=lambda window: -window.seconds)
+        end = max(window.end for window in fine)
+        if self.drawn and (end < self._next_search or self._is_lively(end)):
+            self._look(self.boxes[:1], fine)
+            self._look(self.boxes[1:], latest[:2])
+            self.boxes = self._rank_boxes(self.boxes, end)
+            return
+        self._next_search = end + self.longest - 1e-6
+        wide = [box for box in list_boxes(fine[0].picture_size) if self._is_large(box, fine)]
+        probes = latest if len(latest) < 3 else [latest[0], latest[-1]]
+        self._look(wide, probes)
+        near = [] if len(wide) == 1 else list_nearby_boxes(self._rank_boxes(wide, end)[0])
+        near = [box for box in near if self._is_large(box, fine)]
+        self._look(near, probes)
+        followed = [box for box in self.boxes if box not in wide]
+        self.boxes = self._rank_boxes([*wide, *near, *followed], end)[:BOXES]
+        rest = [window for window in fine if all(window is not probe for probe in probes)]
+        self._look(self.boxes, rest)
+
+    def forget(self, before: float) -> None:
+        """Drop what was drawn of windows that ended before a time in s."""
+        self.drawn = [one for one in self.drawn if one.window.end >= before]
+
+    def read(self, start: float = 0.0, end: float | None = None) -> posterior.Posterior:
+        """What all that was drawn says of the time between two instants in s.
+
+        Args:
+            start, end: of the time; the end of the last window where None.
+        """
+        last = max((one.window.end for one in self.drawn), default=start + posterior.HOP)
+        return read_drawn(self.drawn, self.weights, (start, last if end is None else end))
+
+    def _look(self, boxes: list[Box], fine: list[windowing.ClipWindow]) -> None:
+        """Draw boxes of windows."""
+        if not boxes or not fine:
+            return
+        common = [reader.find_common_motion(window) for window in fine]
+        glances = [
+            reader.Glance(cut_part(window, box, self.layout), box, everywhere)
+            for box in boxes
+            for window, everywhere in zip(fine, common, strict=True)
         ]
+        self.drawn += self.draw(glances)
 
-    wide = look_into(list_boxes(size))
-    if not wide:
-        return Found()
-    rates, confidences, lengths = zip(
-        *((one.bpm, one.confidence, seconds) for _, seconds, one in wide), strict=True
-    )
-    most_beats = reader.count_most_beats(layout.geometry)
-    bpm = reader.vote_on_rate(rates, confidences, lengths, most_beats)
-    best = _surest_box(wide, bpm)
-    if best == WHOLE:
-        return Found(WHOLE, bpm)
-    return Found(_surest_box(wide + look_into(list_nearby_boxes(best)), bpm), bpm)
+    def _is_large(self, box: Box, fine: list[windowing.ClipWindow]) -> bool:
+        return is_large(box, fine[0].picture_size)
 
+    def _is_lively(self, end: float) -> bool:
+        """Whether the last windows show a pulse."""
+        recent = self.read(max(0.0, end - REMEMBERED), end)
+        return recent.read_span(end - self.longest, end).present >= LIVELY
 
-def _surest_box(looks: Iterable[tuple[Box, float, reader.PulseReading]], bpm: float) -> Box:
-    """The box with the surest reading that agrees with a rate (NaN: any reading does)."""
-    sure: dict[Box, float] = {}
-    for box, _, one in looks:
-        agrees = np.isnan(bpm) or abs(one.bpm - bpm) <= reader.SAME_RATE
-        sure[box] = max(one.confidence if agrees else 0.0, sure.get(box, 0.0))
-    return max(sure, key=lambda box: sure[box])
-
-
-def encode_finely(
-    encode: Callable[[sheet.Layout], Iterable[windowing.ClipWindow]], layout: sheet.Layout
-) -> tuple[list[windowing.ClipWindow], list[windowing.ClipWindow]]:
-    """The windows of a whole picture, in one pass, and some of them in fine cells.
-
-    Args:
-        encode: :func:`~pulse_plantain.windows.encode_windows` with all arguments but the layout.
-        layout: of the windows that are drawn.
-
-    Returns:
-        (windows of the layout, the first of each length of :func:`divide_finely`).
-    """
-    windows: list[windowing.ClipWindow] = []
-    first: dict[float, windowing.ClipWindow] = {}
-    for fine in encode(divide_finely(layout.geometry.samples)):
-        windows.append(cut_part(fine, WHOLE, layout))
-        first.setdefault(fine.seconds, fine)
-    return windows, list(first.values())
+    def _rank_boxes(self, boxes: list[Box], end: float) -> list[Box]:
+        """Boxes in the order in which they speak for the rate that is found, the best first."""
+        recent = [one for one in self.drawn if one.window.end > end - REMEMBERED]
+        start = min((one.window.start for one in recent), default=0.0)
+        scores: dict[Box, list[float]] = {box: [] for box in boxes}
+        read = read_drawn(recent, self.weights, (start, end))
+        counted = [one for one in recent if one.counts]
+        for one, score in zip(counted, read.score_witnesses(), strict=True):
+            if one.place in scores:
+                scores[one.place].append(score)
+        return sorted(boxes, key=lambda box: -np.mean(scores[box] or [-np.inf]))
 
 
-def read_sheets(
-    windows: Sequence[windowing.ClipWindow],
-    sheets: Iterable[torch.Tensor],
-    geometry: sheet.SheetGeometry,
-    keep_sheets: bool = False,
-) -> Look:
-    """Fields and heart rate of the sheets drawn for windows of one length.
+def read_drawn(
+    drawn: Iterable[reader.Drawn], weights: posterior.Weights, span: tuple[float, float]
+) -> posterior.Posterior:
+    """The posterior of what was drawn, without windows in which a beat can be missing.
 
     Args:
-        windows: in time order.
-        sheets: batches [B, 3, H, W] in [-1, 1]; of an ensemble member by member.
-        geometry: of the sheets.
-        keep_sheets: whether the look holds the sheets, those of the mean field with an ensemble.
+        drawn: in any order.
+        weights: of the reading.
+        span: (start, end) in s.
     """
-    pictures, drawn, palette = [], [], []
-    for images in sheets:
-        field, weight = reader.decode_field(images, geometry)
-        drawn.append(field)
-        palette.append(weight)
-        if keep_sheets:
-            pictures.append(images.movedim(1, -1) / 2 + 0.5)
-    members = torch.cat(drawn).unflatten(0, (-1, len(windows))).numpy()
-    weights = torch.cat(palette).unflatten(0, (-1, len(windows))).mean(0).numpy()
-    field, starts = members.mean(0), [window.start for window in windows]
-    kept: Any = None
-    if keep_sheets and len(members) == 1:
-        kept = torch.cat(pictures).numpy()
-    elif keep_sheets:
-        kept = sheet.field_to_sheet(bijection.encode_phasor(field), geometry)
-    reading = reader.read_fields(field, weights, starts, windows[0].sampling_rate)
-    return Look(list(windows), members, weights, kept, reading)
+    return posterior.Posterior([one.witness for one in drawn if one.counts], weights, span)
 
 
-def group_by_length(some: Iterable[windowing.ClipWindow]) -> list[list[windowing.ClipWindow]]:
-    """Lists of windows of the same length, in the order of their first."""
-    lists: dict[float, list[windowing.ClipWindow]] = {}
-    for window in some:
-        lists.setdefault(window.seconds, []).append(window)
-    return list(lists.values())
-
-
-def choose_look(looks: list[Look], bpm: float) -> Look:
-    """The look with the highest confidence, of those that agree with a rate where any does.
+def divide_by_ticks(
+    fine: Iterable[windowing.ClipWindow], first: float, tick: float
+) -> Iterator[list[windowing.ClipWindow]]:
+    """Windows in groups of those that end up to the first tick, up to the second and so on.
 
     Args:
-        looks: of one clip.
-        bpm: the rate, or NaN.
+        fine: in the order in which they end.
+        first: end of the first tick in s.
+        tick: seconds from one to the next.
     """
-    agreeing = [look for look in looks if abs(look.reading.bpm - bpm) <= reader.SAME_RATE]
-    return max(agreeing or looks, key=lambda look: look.reading.confidence)
+    group: list[windowing.ClipWindow] = []
+    until = first
+    for window in fine:
+        if window.end > until + 1e-6:
+            if group:
+                yield group
+            group = []
+            until += tick * max(1, np.ceil((window.end - until) / tick - 1e-6))
+        group.append(window)
+    if group:
+        yield group
+
+
+def choose_course(
+    drawn: list[reader.Drawn],
+    read: posterior.Posterior,
+    span: tuple[float, float] = (-np.inf, np.inf),
+) -> list[reader.Drawn]:
+    """Of what was drawn the windows of one length that speak most for the rate, in time order.
+
+    For each window the box that speaks most for it.
+
+    Args:
+        drawn: of one clip.
+        read: what it says.
+        span: (start, end) in s that the windows must lie in.
+    """
+    scores = np.full(len(drawn), -np.inf)
+    counted = [number for number, one in enumerate(drawn) if one.counts]
+    scores[counted] = read.score_witnesses()
+    best: dict[float, dict[float, int]] = {}
+    for number, one in enumerate(drawn):
+        if one.window.start < span[0] - 1e-6 or one.window.end > span[1] + 1e-6:
+            continue
+        windows = best.setdefault(one.window.seconds, {})
+        kept = windows.setdefault(one.window.start, number)
+        if scores[number] > scores[kept]:
+            windows[one.window.start] = number
+    chosen = max(best.values(), key=lambda windows: np.mean(scores[list(windows.values())]))
+    return [drawn[chosen[start]] for start in sorted(chosen)]

@@ -1,49 +1,64 @@
-"""Sets an adapter's min_confidence from clips without a pulse, measured by the whole pipeline.
+"""Fits the numbers of the reading to an adapter, on clips whose pulse is known.
 
-The threshold is the confidence that a given share of the clips stays below. Use clips of the
-validation split (scripts/synthesize.py --split validation --pulse 0), never the test clips. What is
-measured is kept under out/evaluate/: the same command goes on where it stopped.
+Use clips of the validation split with and without a pulse (scripts/synthesize.py), never the test
+clips. What is drawn of them is kept under out/reading/: the same command goes on where it stopped.
 """
 
 import argparse
-from dataclasses import asdict
+import sys
 from pathlib import Path
 
-from pulse_plantain.adapter import WEIGHTS_FILE, set_min_confidence
+from pulse_plantain.adapter import WEIGHTS_FILE, set_pulse_values
 from pulse_plantain.lab.calibration import calibrate
-from pulse_plantain.lab.measuring import Instruments
-from pulse_plantain.lab.running import join_processes, write_result
-from pulse_plantain.lab.thresholds import CLIP_SHARE
+from pulse_plantain.lab.reliability import compare_confidences
+from pulse_plantain.lab.running import describe_command, write_result
 from pulse_plantain.lab.training import describe_run
+from pulse_plantain.loading import load_pipeline
+from pulse_plantain.posterior import MIN_CONFIDENCE
+from pulse_plantain.video import ClipError
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
+def parse(argv: list[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--null", type=Path, required=True, help="rendered clips without a pulse")
     parser.add_argument(
-        "--share", type=float, default=CLIP_SHARE, help="that shall get no heart rate"
+        "--clips", type=Path, nargs="+", required=True, help="folders of rendered clips"
     )
-    parser.add_argument("--model", default="tiny")
-    parser.add_argument("--adapter", type=Path, default=Path("tiny/adapter"))
+    parser.add_argument(
+        "--min-confidence", type=float, default=MIN_CONFIDENCE, help="from which a rate is given"
+    )
+    parser.add_argument("--model", default=str(ROOT / "tiny"))
+    parser.add_argument("--adapter", type=Path, default=ROOT / "tiny" / "adapter")
+    parser.add_argument("--kept", type=Path, default=ROOT / "out" / "reading")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "calibration.json")
     return parser.parse_args(argv)
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Measure, set the threshold, write what was measured."""
+def main(argv: list[str] | None = None) -> int:
+    """Fit, write the numbers into the adapter, and what was found into results."""
+    argv = sys.argv[1:] if argv is None else argv
     args = parse(argv)
-    instruments = Instruments(args.model, str(args.adapter), ROOT / "out" / "evaluate")
-    found = calibrate(instruments, args.null, args.share)
-    if not join_processes().is_main_process:
-        return
-    set_min_confidence(args.adapter / WEIGHTS_FILE, found.min_confidence)
-    command = f"calibrate.py --share {args.share:g} --null {args.null.name}"
-    write_result(args.out, describe_run(seed=None) | {"command": command} | asdict(found))
-    print(f"min_confidence {found.min_confidence} from {len(found.confidences)} clips")
+    try:
+        pipe = load_pipeline(args.model, str(args.adapter))
+        pipe.set_progress_bar_config(disable=True)
+        path = args.adapter / WEIGHTS_FILE
+        found = calibrate(pipe, path, args.clips, args.kept)
+    except (ClipError, OSError) as error:
+        print(f"calibrate: {error}", file=sys.stderr)
+        return 2
+    values = {"reading": found.weights.to_dict(), "min_confidence": args.min_confidence}
+    set_pulse_values(path, values)
+    figures = found.sum_up(args.min_confidence)
+    result = describe_run(seed=0) | {"command": describe_command("calibrate.py", argv, ROOT)}
+    result |= values | {"figures": figures}
+    result["bins"] = compare_confidences(found.rows)["bins"]
+    write_result(args.out, result | {"rows": found.rows})
+    for name, row in figures.items():
+        print(name, ", ".join(f"{key} {value:.3g}" for key, value in row.items()))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -31,7 +31,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--data",
         default="synthetic:test",
-        help="synthetic:SPLIT (validation, test), a data set as NAME:DIR "
+        help="synthetic:SPLIT (as test, camera-test), a data set as NAME:DIR "
         f"({', '.join(NAMED)}), or folder:DIR, videos without truth",
     )
     parser.add_argument(
@@ -41,7 +41,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "model that was trained on another data set)",
     )
     parser.add_argument("--clips", type=Path, help="rendered clips (default: rendered into out/)")
-    parser.add_argument("--null", type=Path, help="the same clips without a pulse, for pulse")
+    parser.add_argument(
+        "--null", type=Path, nargs="+", default=(), help="clips without a pulse, for pulse"
+    )
     parser.add_argument("--count", type=int, default=200, help="clips to render without --clips")
     parser.add_argument("--methods", default="pulse,green,chrom,pos", help="separated by commas")
     parser.add_argument("--out", type=Path, default=ROOT / "results")
@@ -77,7 +79,7 @@ def write(args: argparse.Namespace, argv: list[str], name: str, outcome: Outcome
     print(outcome.to_text())
     print(f"written to {path}")
     if outcome.figures:
-        page = draw_evaluation(outcome.figures, outcome.rows)
+        page = draw_evaluation(outcome.figures, outcome.rows, outcome.null_rows)
         page.savefig(path.with_suffix(".png"), dpi=80)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from pulse_plantain.lab.photographs import find_photographs, render_photographs
 from pulse_plantain.lab.synthetic import LIGHTS, SPLITS, render_set, render_ubfc2
 
 
@@ -38,6 +39,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         help="camera: colour matrix, fluttering light, hunting exposure and the rest of what real "
         "cameras see; lamp: the same without a pulse, half of the clips under a lamp that beats",
     )
+    parser.add_argument(
+        "--photographs",
+        type=Path,
+        metavar="DIR",
+        help="in place of rendered faces: still photographs of this folder, held by a hand under "
+        "steady, fluttering or beating light; nothing in them has a pulse",
+    )
     return parser.parse_args(argv)
 
 
@@ -48,6 +56,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if options.count < 1 or options.seconds <= 0:
             raise ValueError("--count and --seconds must be above 0")
+        if options.photographs:
+            paths = find_photographs(options.photographs)
+            render_photographs(options.out, paths, options.count, options.seconds, options.start)
+            return 0
         render = {"plain": render_set, "ubfc2": render_ubfc2}[options.layout]
         render(
             options.out,

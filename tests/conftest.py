@@ -55,11 +55,16 @@ def folder(tmp_path_factory):
 def tiny_pipe():
     """A PulsePipeline of random components and the miniature's geometry; do not change it."""
     import tiny_components
-    from stand_ins import GEOMETRY
+    from stand_ins import GEOMETRY, READING
 
     from pulse_plantain.pipeline import PulsePipeline
 
-    pipe = PulsePipeline(**tiny_components.components(), geometry=GEOMETRY, noise_scale=0.25)
+    pipe = PulsePipeline(
+        **tiny_components.components(),
+        geometry=GEOMETRY,
+        noise_scale=0.25,
+        reading=READING.to_dict(),
+    )
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
@@ -75,7 +80,7 @@ def miniature():
 @pytest.fixture
 def pipe(tiny_pipe):
     """A pipeline of its own over the shared components."""
-    from stand_ins import GEOMETRY
+    from stand_ins import GEOMETRY, READING
 
     from pulse_plantain.pipeline import PulsePipeline
 
@@ -83,6 +88,7 @@ def pipe(tiny_pipe):
         **{**tiny_pipe.components, "scheduler": copy.deepcopy(tiny_pipe.scheduler)},
         geometry=GEOMETRY,
         noise_scale=0.25,
+        reading=READING.to_dict(),
     )
     own.set_progress_bar_config(disable=True)
     return own

@@ -35,7 +35,7 @@ def write_recording(folder, number, bpm):
         container.mux(stream.encode())
     Image.fromarray(255 * disc.astype(np.uint8)).save(path.with_suffix(".png"))
     truth = {"subject": number // 2, "bpm": bpm, "strata": {"tone": "III"}}
-    truth |= {"times": times.tolist(), "bvp": bvp.tolist()}
+    truth |= {"times": times.tolist(), "bvp": bvp.tolist(), "rate": [bpm] * (len(times) - 1)}
     path.with_suffix(".json").write_text(json.dumps(truth))
 
 

@@ -4,11 +4,26 @@ import numpy as np
 import torch
 
 from pulse_plantain.bijection import encode_phasor
+from pulse_plantain.posterior import SIGNS, Weights
 from pulse_plantain.sheet import SheetGeometry, field_to_sheet
 
 GEOMETRY = SheetGeometry(bands=4, samples=96, rows=8, size=(384, 64))
 FPS = 10
 BPM = 72.0
+
+NONE = (0.0,) * (len(SIGNS) - 2)
+READING = Weights(
+    mean=(0.0, -7.5, *NONE),
+    spread=(1.5, 0.6, *(1.0,) * len(NONE)),
+    sharpness=8.0,
+    doubt=0.1,
+    trust=(0.0, 1.5, 1.0, *NONE),
+    beats=(0.0, -0.4),
+    silence=(0.0, -0.3, -1.2, *NONE),
+    scale=1.5,
+    overlap=0.6,
+)
+"""Simple numbers of a reading, of which the line, the amplitude and the beats tell something."""
 
 
 def noise_clip(seconds=8, size=(48, 64)):

@@ -231,7 +231,7 @@ def test_another_geometry_is_a_clear_error_and_changes_nothing(place):
     pipe = PulsePipeline.from_pretrained(place / "base", geometry=other)
     with pytest.raises(ValueError, match=r"samples=96.*this pipeline draws .*samples=64"):
         pipe.load_lora_weights(place / "pulse")
-    assert pipe.geometry.samples == 64 and pipe.config.min_confidence == 0.5
+    assert pipe.geometry.samples == 64 and pipe.config.min_confidence == 0.8
     assert not hasattr(pipe.transformer, "peft_config")
 
 

@@ -161,25 +161,28 @@ def test_evaluate_refuses_in_one_line(command, said, out, capsys):
     assert not out.exists()
 
 
-def test_calibration_sets_the_confidence_that_clips_without_a_pulse_stay_below(
-    miniature, tmp_path, monkeypatch
+def test_calibration_fits_the_reading_to_clips_and_writes_it_into_the_adapter(
+    miniature, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(loading, "load_pipeline", lambda *names: miniature)
-    null = tmp_path / "null"
-    for number in range(2):
-        write_recording(null, number, 0.0)
+    clips = tmp_path / "clips"
+    for number, bpm in enumerate((70.0, 0.0, 93.0, 0.0)):
+        write_recording(clips, number, bpm)
     adapter = tmp_path / "adapter"
     shutil.copytree(ROOT / "tiny" / "adapter", adapter)
     before = load_file(adapter / "adapter_model.safetensors")
     out = tmp_path / "calibration.json"
-    run_script("calibrate", "--null", null, "--adapter", adapter, "--out", out, "--share", "0.5")
+    command = ["--clips", clips, "--adapter", adapter, "--out", out, "--kept", tmp_path / "kept"]
+    assert run_script("calibrate", *command) == 0
     result = json.loads(out.read_text())
-    low, high = result["confidences"]
-    assert low < high and result["min_confidence"] == pytest.approx((low + high) / 2, abs=1e-4)
+    assert [row["reference"] for row in result["rows"]].count(0) == 2
+    assert result["figures"]["all"]["with_pulse"] == 2
     with safe_open(adapter / "adapter_model.safetensors", framework="pt") as file:
         header = json.loads(file.metadata()["pulse_config"])
     settings = json.loads((adapter / "adapter_config.json").read_text())
-    assert header["min_confidence"] == result["min_confidence"]
+    assert header["reading"] == result["reading"] and header["min_confidence"] == 0.8
     assert settings["auto_mapping"]["pulse_config"] == header
     after = load_file(adapter / "adapter_model.safetensors")
     assert all(torch.equal(after[name], before[name]) for name in before)
+    assert run_script("calibrate", *command[2:], "--clips", tmp_path / "none") == 2
+    assert "no clips with ground truth" in capsys.readouterr().err

@@ -12,9 +12,9 @@ import torch
 from conftest import ROOT
 from PIL import Image
 from safetensors.torch import save_file
-from stand_ins import FPS, GEOMETRY, Painter, noise_clip
+from stand_ins import FPS, GEOMETRY, READING, Painter, noise_clip
 
-from pulse_plantain import adapter, bijection, contact_sheet, flux2, heart_rate, reading, video
+from pulse_plantain import adapter, bijection, contact_sheet, flux2, reading, video
 from pulse_plantain.drawing import Drawing
 from pulse_plantain.pipeline import GPU_DTYPES, PulsePipeline
 from pulse_plantain.sheet import Layout, field_to_sheet, motion_sheet
@@ -70,7 +70,7 @@ def test_start_is_the_motion_sheet_alone_or_with_noise_of_the_configured_scale(p
         assert (latents - motion).std().item() == pytest.approx(0.25, rel=0.05)
 
 
-def test_a_hole_in_the_clip_gets_no_heart_rate(pipe):
+def test_a_hole_in_the_clip_costs_only_the_seconds_around_it(pipe):
     """Over half a second without a picture: whatever is drawn, a beat may be missing."""
     assert reading.LONGEST_HOLE == 0.5
     Painter(pipe, 72.0)
@@ -83,13 +83,18 @@ def test_a_hole_in_the_clip_gets_no_heart_rate(pipe):
 
     for seconds in (1 / FPS, 0.48):
         output = with_hole(seconds)
-        assert output.bpm == pytest.approx(72, abs=0.2) and output.reason is None
-    for seconds, shown in ((0.52, "0.5"), (0.8, "0.8")):
+        assert output.bpm == pytest.approx(72, abs=0.4) and output.reason is None
+    whole = with_hole(1 / FPS).curve
+    for seconds in (0.52, 0.8):
         output = with_hole(seconds)
-        assert np.isnan(output.bpm) and np.isnan(output.bpm_uncertainty)
-        # The window from 0 to 8 s is whole and is not blamed.
-        assert re.match(rf"no new picture for {shown} s between 4\.\d and 12\.\d s", output.reason)
-        assert output.windows[0].bpm == pytest.approx(72, abs=0.5)
+        assert output.bpm == pytest.approx(72, abs=0.6) and output.reason is None
+        # The window from 0 to 8 s is whole; later seconds are known from it alone.
+        assert output.curve.confidence[2] > 0.9
+        assert output.curve.confidence[10] < whole.confidence[10]
+    late = np.where(stamps < 4, stamps, stamps + 1.0)
+    output = pipe(clip[:80], timestamps=late[:80], crop=(0, 0, 64, 48))
+    assert np.isnan(output.bpm) and np.isnan(output.bpm_uncertainty)
+    assert re.match(r"no new picture for 1\.1 s between [01]\.\d and [89]\.\d s", output.reason)
 
 
 def test_several_steps_are_eulers(pipe):
@@ -122,7 +127,7 @@ def test_batch_size_does_not_matter(pipe):
                 batch_size=batch_size,
             )
         assert output.field.shape == (3, 96, 8, 4)
-        return decode.call_args.args[0]
+        return torch.cat([call.args[0] for call in decode.call_args_list])
 
     one, four = drawn(1), drawn(4)
     assert one.shape == (6, 96, 16) and one.std() > 0.1
@@ -181,8 +186,8 @@ def test_callback_sees_and_changes_every_step(pipe):
             callback_on_step_end=callback,
             callback_on_step_end_tensor_inputs=["latents", "prompt_embeds"],
         )
-    assert [row[0] for row in seen] == [0, 1, 0, 1]  # two steps of batches of 2 and 1 windows
-    assert [row[2] for row in seen] == [(2, 96, 16)] * 2 + [(1, 96, 16)] * 2
+    assert [row[0] for row in seen] == [0, 1, 0, 1]  # two steps of batches of 1 and 2 windows
+    assert [row[2] for row in seen] == [(1, 96, 16)] * 2 + [(2, 96, 16)] * 2
     assert seen[0][1] == 1000 and seen[0][3:] == ("latents", "prompt_embeds")
     assert not decode.call_args.args[0].any()
 
@@ -200,7 +205,10 @@ def test_interrupt_gives_no_heart_rate(pipe):
 
 def test_progress_bar_counts_evaluations(pipe, capsys):
     pipe.set_progress_bar_config(disable=False)
-    pipe(noise_clip(13), fps=FPS, crop=(0, 0, 64, 48), batch_size=2, num_inference_steps=3)
+    pipe(noise_clip(8), fps=FPS, crop=(0, 0, 64, 48), ensemble_size=3, num_inference_steps=2)
+    assert "2/2" in capsys.readouterr().err
+    arguments = {"ensemble_size": 3, "batch_size": 2, "num_inference_steps": 3}
+    pipe(noise_clip(8), fps=FPS, crop=(0, 0, 64, 48), **arguments)
     assert "6/6" in capsys.readouterr().err
 
 
@@ -211,7 +219,7 @@ def test_vae_is_called_through_its_hooked_methods(pipe):
         mock.patch.object(pipe.vae, "decode", side_effect=decode) as decoded,
     ):
         pipe(noise_clip(13), fps=FPS, crop=(0, 0, 64, 48), batch_size=3)
-    assert encoded.call_count == 2 and decoded.call_count == 1
+    assert encoded.call_count == 4 and decoded.call_count == 2  # 8 s, then all that ended later
     assert pipe.model_cpu_offload_seq == "text_encoder->transformer->vae"
 
 
@@ -257,8 +265,11 @@ def test_embeds_of_another_prompt_are_refused(tmp_path):
 def test_rate_trace_and_windows_of_a_long_clip(pipe):
     Painter(pipe, bpm=72.4, noise=0.002)
     output = pipe(noise_clip(15), fps=FPS)
-    assert output.bpm == pytest.approx(72.4, abs=0.2)
+    assert output.bpm == pytest.approx(72.4, abs=0.4)
     assert output.reason is None and 0.9 < output.confidence <= 1
+    np.testing.assert_allclose(output.curve.times, np.arange(15) + 0.5)
+    assert np.abs(output.curve.bpm - 72.4).max() < 0.6
+    assert (output.curve.low < 72.6).all() and (output.curve.high > 72.2).all()
     assert output.sampling_rate == 12
     np.testing.assert_allclose(output.times, (np.arange(180) + 0.5) / 12)
     truth = np.cos(2 * np.pi * 72.4 / 60 * output.times)  # upright, peaks where the phase is 0
@@ -278,15 +289,15 @@ def test_no_pulse_gets_no_heart_rate_but_the_windows_say_what_was_seen(pipe):
         Painter(pipe, bpm=72, **painter)
         output = pipe(noise_clip(12), fps=FPS)
         assert np.isnan(output.bpm) and np.isnan(output.bpm_uncertainty)
-        assert "no pulse found" in output.reason and "0.50" in output.reason
+        assert "no pulse found" in output.reason and "0.80" in output.reason
         assert output.confidence < 0.5 and np.isfinite(output.bvp).all()
-        assert all(40 < w.bpm < 204 and w.confidence < 0.5 for w in output.windows)
+        assert all(36 < w.bpm < 204 and w.confidence < 0.5 for w in output.windows)
 
 
 def test_black_sheets_say_no_periodic_pulse(pipe):
     Painter(pipe, bpm=72, amplitude=0.0)
     output = pipe(noise_clip(), fps=FPS)
-    assert np.isnan(output.bpm) and output.confidence == 0
+    assert np.isnan(output.bpm) and output.confidence < 0.1
     assert output.reason == "no periodic pulse between 36 and 204 bpm"
 
 
@@ -294,7 +305,7 @@ def test_looks_closer_where_the_pulse_is(pipe):
     region = (40, 120, 140, 230)
     painter = Painter(pipe, bpm=66, region=region, amplitude=0.002, noise=0.0005)
     output = pipe(noise_clip(8, size=(240, 320)), fps=FPS)
-    assert len(painter.looks) == 4  # the whole, all over, nearby, the best once more
+    assert len(painter.looks) == 2  # all over and nearby
     left, top, right, bottom = output.windows[0].crop
     assert 20 < (left + right) / 2 < 160 and 100 < (top + bottom) / 2 < 240
     shared = (min(right, 140) - max(left, 40)) * (min(bottom, 230) - max(top, 120))
@@ -303,41 +314,43 @@ def test_looks_closer_where_the_pulse_is(pipe):
     assert output.bpm == pytest.approx(66, abs=0.5)
 
 
-def test_a_closer_look_that_is_less_sure_is_dropped(pipe):
+def test_a_box_that_shows_less_than_the_whole_picture_is_dropped(pipe):
     painter = Painter(pipe, bpm=66, region=(40, 120, 140, 230))
     skin = painter._skin
     painter._skin = lambda window: skin(window) if window.crop[2] == 320 else 0 * skin(window)
-    painter.noise = 1e-4
+    painter.noise = 2e-5
     output = pipe(noise_clip(8, size=(240, 320)), fps=FPS)
-    assert output.windows[0].crop == (0, 0, 320, 240)
-    assert output.bpm == pytest.approx(66, abs=0.5)
+    assert output.windows[0].crop[2] == 320
+    assert output.windows[0].bpm == pytest.approx(66, abs=0.5)
 
 
-def test_of_several_lengths_the_surest_stands(pipe):
+def test_the_length_that_shows_the_pulse_stands(pipe):
     clear = Painter(pipe, bpm=66).field
 
     def field(window):  # only windows of 10 s show the pulse
         if window.end - window.start > 9:
             return clear(window)
-        return 1e-4 * np.exp(1j * 9 * window.times)[:, None, None] * np.ones((8, 4))
+        noise = np.random.default_rng(len(window.times)).standard_normal((2, 96, 8, 4))
+        return 1e-3 * (noise[0] + 1j * noise[1])
 
     Painter(pipe, bpm=66).field = field
     output = pipe(noise_clip(12), fps=FPS, window=(6, 8, 10))
     assert [(w.start, w.end) for w in output.windows] == [(0, 10), (pytest.approx(2), 12)]
     assert output.bpm == pytest.approx(66, abs=0.5)
     assert output.sampling_rate == pytest.approx(9.6)
-    pipe.register_to_config(default_windows=[6.0, 8.0], min_confidence=0.0)
-    assert abs(pipe(noise_clip(12), fps=FPS).bpm - 66) > 10
+    pipe.register_to_config(default_windows=[6.0, 8.0])
+    assert pipe(noise_clip(12), fps=FPS).confidence < 0.5
 
 
 def test_a_fast_pulse_that_long_windows_cannot_show_is_not_outvoted(pipe):
-    most = GEOMETRY.size[0] / GEOMETRY.bands / reading.SHORTEST_BEAT
-    rate = 60 * most / 6.5  # shown by windows of 5 s, beyond those of 8 and 10 s
+    few_beats = {**READING.to_dict(), "beats": (0.0, -8.0)}  # half of the trust at 15 beats
+    pipe.register_to_config(reading=few_beats)
+    rate = 170.0  # 14 beats in 5 s, 23 and 28 in 8 and 10 s
     fast = Painter(pipe, bpm=rate, amplitude=0.004).field
-    half = Painter(pipe, bpm=rate / 2, amplitude=0.002).field
+    half = Painter(pipe, bpm=rate / 2, amplitude=0.0003, noise=0.0003).field
     Painter(pipe, bpm=rate).field = lambda w: (fast if w.end - w.start < 6 else half)(w)
     output = pipe(noise_clip(10, size=(240, 320)), fps=FPS, window=(8, 5, 10))
-    assert max(output.windows, key=lambda w: w.confidence).bpm == pytest.approx(rate, abs=1)
+    assert output.bpm == pytest.approx(rate, abs=1)
 
 
 def test_watching_reads_the_last_window_every_second(pipe):
@@ -362,16 +375,16 @@ def test_watching_reads_the_last_window_every_second(pipe):
         assert given[-1] <= window.end + 0.3  # read as soon as its pictures were there
     assert ends == pytest.approx([8, 9, 10, 11, 12], abs=0.11)
     assert max(w.crop[2] - w.crop[0] for w in output.windows) < 320  # the closer look was kept
-    assert len(painter.looks) == 5 + 2 + 5  # whole pictures, one search, closer looks
+    assert len(painter.looks) == 2 + 4 * 2  # one search, then the best box and the next ones
 
 
-def test_one_look_with_a_crop_or_at_an_iterator(pipe):
+def test_a_crop_is_looked_at_alone_and_an_iterator_like_any_clip(pipe):
     painter = Painter(pipe, bpm=66, region=(40, 120, 140, 230))
     clip = noise_clip(8, size=(240, 320))
     output = pipe(clip, fps=FPS, crop=(20, 100, 160, 240))
     assert output.windows[0].crop == (20, 100, 160, 240)
-    assert pipe(iter(clip), fps=FPS).windows[0].crop == (0, 0, 320, 240)
-    assert len(painter.looks) == 2
+    assert len(painter.looks) == 1
+    assert pipe(iter(clip), fps=FPS).windows[0].crop == pipe(clip, fps=FPS).windows[0].crop
 
 
 def test_ensemble_averages_phasors_and_gives_their_spread(pipe):
@@ -392,11 +405,6 @@ def test_ensemble_averages_phasors_and_gives_their_spread(pipe):
     np.testing.assert_allclose(output.field[0], members.mean(0), atol=2e-6)
     spread = np.sqrt(np.var(members, axis=0, ddof=1))
     np.testing.assert_allclose(output.field_uncertainty[0], spread, atol=5e-6)
-    rates = [
-        heart_rate.mean_rate(heart_rate.pulse_from_field(m, np.ones(m.shape))[0], 12)
-        for m in members
-    ]
-    assert output.bpm_uncertainty == pytest.approx(np.std(rates, ddof=1), rel=0.02)
     read, _ = reading.decode_field(torch.from_numpy(output.sheet).movedim(-1, 1) * 2 - 1, GEOMETRY)
     np.testing.assert_allclose(read[0].numpy(), output.field[0], atol=1e-5)
 
@@ -413,7 +421,7 @@ def test_output_forms(pipe):
     assert output.sheet.shape == (1, 64, 384, 3)
     assert 0 <= output.sheet.min() and output.sheet.max() <= 1
     plain = pipe(clip, fps=FPS, return_dict=False)
-    assert len(plain) == 11 and plain[8] is None
+    assert len(plain) == 12 and plain[8] is None
     np.testing.assert_array_equal(plain[7], output.field)
 
 
@@ -434,7 +442,7 @@ def test_a_pulse_sheet_is_read_back_from_eight_bits(pipe):
     picture = Image.fromarray(np.uint8(sheet * 255 + 0.5))
     for image in (picture, np.asarray(picture), sheet):
         output = pipe.decode_sheet(image, window=7.0)
-        assert output.bpm == pytest.approx(80, abs=0.1) and output.confidence > 0.9
+        assert output.bpm == pytest.approx(80, abs=0.4) and output.confidence > 0.9
         assert np.abs(output.field[0] - field).max() < 6e-5
         assert output.sampling_rate == pytest.approx(96 / 7)
     with pytest.raises(ValueError, match="384 x 64 pixels"):

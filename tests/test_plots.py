@@ -6,6 +6,7 @@ import numpy as np
 from stand_ins import BPM, pulse_field
 
 from pulse_plantain import plots
+from pulse_plantain.output import RateCurve
 
 
 def test_the_wheel_is_a_clock_from_the_systolic_peak():
@@ -28,21 +29,29 @@ def test_the_four_pictures_are_one_beat_from_its_peak():
     assert abs(moments[0] - 8) < 60 / BPM
 
 
+def make_curve(seconds):
+    times = np.arange(seconds) + 0.5
+    bpm = 70 + 3 * np.sin(times / 4)
+    return RateCurve(times, bpm, bpm - 1, bpm + 1, np.linspace(0.3, 0.95, seconds))
+
+
 def test_a_long_recording_has_a_curve():
     output = SimpleNamespace(
         bpm=72.0, bpm_uncertainty=0.2, confidence=0.8, reason=None, sampling_rate=12.0,
         bvp=np.cos(2 * np.pi * 1.2 * np.arange(240) / 12), times=np.arange(240) / 12,
         field=np.stack([pulse_field(s) for s in (0, 4, 8, 12)]),
-        sheet=np.zeros((4, 64, 384, 3)),
+        sheet=np.zeros((4, 64, 384, 3)), curve=make_curve(20),
         windows=[
             SimpleNamespace(start=s, end=s + 8, bpm=70.0 + s, confidence=0.2 * s / 4 + 0.2,
                             crop=(0, 0, 64, 48))
             for s in (0, 4, 8, 12)
         ],
     )  # fmt: skip
+    axes = {one.get_title(loc="left"): one for one in plots.plot_result(output).axes}
+    (curve,) = (one for title, one in axes.items() if title.startswith("heart rate (bpm) with"))
+    low, high = curve.get_ylim()
+    assert 60 < low < 68 and 72 < high < 80  # what is sure sets the limits
+    assert any(title.endswith("dots: beats") for title in axes)
+    output.curve = make_curve(12)
     titles = [axes.get_title(loc="left") for axes in plots.plot_result(output).axes]
-    assert any(title.startswith("heart rate by window") for title in titles)
-    assert any(title.endswith("dots: beats") for title in titles)
-    output.windows, output.field = output.windows[:3], output.field[:3]
-    titles = [axes.get_title(loc="left") for axes in plots.plot_result(output).axes]
-    assert not any(title.startswith("heart rate by window") for title in titles)
+    assert not any(title.startswith("heart rate (bpm) with") for title in titles)

@@ -1,11 +1,15 @@
-"""Drawn sheets are read as fields, and readings vote on a rate."""
+"""Drawn sheets are read as fields, and fields are witnesses of a rate."""
+
+from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 from stand_ins import GEOMETRY
 
-from pulse_plantain import bijection, reading
+from pulse_plantain import bijection, posterior, reading, search
 from pulse_plantain.sheet import field_to_sheet
+from pulse_plantain.windows import ClipWindow
 
 
 def random_field(rng, windows=2, weakest=2e-4):
@@ -47,36 +51,77 @@ def test_a_saturated_pixel_does_not_outshout_its_cell():
     )
 
 
-def test_the_rate_that_most_readings_agree_on():
-    rates, lengths = [56.0, 123.0, 55.5, np.nan, 57.0, 90.0], [8.0] * 6
-    assert reading.vote_on_rate(rates, [0.2, 0.4, 0.2, 0.9, 0.2, 0.1], lengths) == 56.0
-    assert reading.vote_on_rate(rates, [0.2, 0.9, 0.2, 0.9, 0.2, 0.1], lengths) == 123.0
-    assert np.isnan(reading.vote_on_rate([np.nan, 70.0], [0.5, 0.0], [8.0, 8.0]))
+def beating_window(rate=72.0, colours=(0.3, 1.0, 0.7), seconds=8.0, noise=0.0):
+    """A window in which all cells beat in given colours."""
+    window = ClipWindow.blank(0.0, seconds, GEOMETRY)
+    beat = 0.002 * np.cos(2 * np.pi * rate / 60 * window.times)
+    motion = beat[:, None, None, None] * np.array(colours) * np.ones((8, 4, 1))
+    motion = motion + noise * np.random.default_rng(0).standard_normal(motion.shape)
+    return replace(window, motion=motion.astype(np.float32))
 
 
-def test_lengths_that_cannot_show_a_rate_do_not_outvote_those_that_can():
-    lengths = [5.0, 8.0, 10.0]
-    fast = ([172.0, 86.0, 85.0], [0.6, 0.4, 0.4], lengths)  # 14, 23 and 29 beats
-    assert (
-        reading.vote_on_rate(*fast) == 86.0
-        and reading.vote_on_rate(*fast, most_beats=20.0) == 172.0
-    )
-    slow = ([84.0, 42.0, 43.0], [0.7, 0.1, 0.4], lengths)  # 3.5, 5.6 and 7 beats
-    assert reading.vote_on_rate(*slow, most_beats=20.0) == 43.0
-    shown_by_none = ([70.0, 40.0], [0.1, 0.2], [5.0, 5.0])
-    assert reading.vote_on_rate(*shown_by_none, most_beats=20.0) == 40.0
-    border = ([148.0, 148.5, 150.5], [0.6, 0.6, 0.4], [5.0, 8.0, 5.0])  # 8 s show up to 150 bpm
-    assert (
-        reading.vote_on_rate(*border, most_beats=20.0) == 148.5
-    )  # a mode, not its slope beyond 150
+def read_one(field, window=None, **glance):
+    window = window or ClipWindow.blank(0.0, 8.0, GEOMETRY)
+    glance = reading.Glance(window, "here", **glance)
+    (drawn,) = reading.read_sheets([glance], [sheet_images(field)], GEOMETRY)
+    return drawn, dict(zip(posterior.SIGNS, drawn.witness.signs, strict=True))
 
 
-def test_jackknife_grows_where_the_bands_disagree():
+def even_field(amplitude=0.004, rate=72.0):
     times = (np.arange(96) + 0.5) / 12
-    alike = np.exp(2j * np.pi * 1.2 * times)[None, :, None, None] * np.ones((1, 1, 8, 4))
-    split = alike.copy()
-    split[..., 2:] = np.exp(2j * np.pi * 1.3 * times)[None, :, None, None]
-    ones = np.ones(alike.shape)
-    assert reading.jackknife_uncertainty(alike, ones, [0.0], 12) < 1e-6
-    assert 1 < reading.jackknife_uncertainty(split, ones, [0.0], 12) < 12
-    assert np.isnan(reading.jackknife_uncertainty(alike[..., :1], ones[..., :1], [0.0], 12))
+    turn = np.exp(2j * np.pi * rate / 60 * times)
+    return amplitude * turn[None, :, None, None] * np.ones((1, 96, 8, 4))
+
+
+def test_a_drawing_is_a_witness_of_its_line_and_amplitude():
+    drawn, signs = read_one(even_field())
+    assert posterior.RATES[drawn.witness.lines.argmax()] == pytest.approx(72, abs=0.3)
+    assert drawn.witness.source == ("here", 8.0) and drawn.counts
+    assert signs["amplitude"] == pytest.approx(np.log(0.004), abs=0.01)
+    assert signs["line"] > 5 and signs["agreement"] > 5 and signs["palette"] > 0.999
+    assert all(np.isnan(signs[name]) for name in ("together", "grey", "everywhere"))
+    rng = np.random.default_rng(0)
+    noise = 0.004 * np.exp(2j * np.pi * rng.uniform(size=(1, *GEOMETRY.field_shape)))
+    _, signs = read_one(noise)
+    assert signs["line"] < 0 and signs["agreement"] < -1
+
+
+def test_colours_that_move_as_one_are_seen_in_the_clip():
+    _, blood = read_one(even_field(), beating_window())
+    _, lamp = read_one(even_field(), beating_window(colours=(1, 1, 1)))
+    _, noisy = read_one(even_field(), beating_window(noise=0.02))
+    assert lamp["grey"] > 4 and 1 < blood["grey"] < 2.5
+    assert blood["together"] > 4 > noisy["together"]
+
+
+def test_light_that_moves_the_whole_picture_is_seen_and_a_face_is_not():
+    layout = search.divide_finely(96)
+    window = ClipWindow.blank(0.0, 8.0, layout.geometry)
+    rng = np.random.default_rng(0)
+    beat = 0.004 * np.cos(2 * np.pi * 72 / 60 * window.times)[:, None, None, None]
+    noise = 0.002 * rng.standard_normal(window.motion.shape)
+    part = np.zeros((64, 64, 1))
+    part[16:48, 24:48] = 1
+    at = np.abs(posterior.RATES - 72).argmin()
+    everywhere, face = (
+        reading.find_common_motion(replace(window, motion=(beat * where + noise)))[at]
+        for where in (np.ones((64, 64, 1)), part)
+    )
+    assert everywhere > 4 and face < -1
+
+
+def test_an_everywhere_is_read_at_the_strongest_line():
+    course = np.linspace(-3, 3, len(posterior.RATES))
+    _, signs = read_one(even_field(), everywhere=course)
+    assert signs["everywhere"] == pytest.approx(
+        course[np.abs(posterior.RATES - 72).argmin()], abs=0.03
+    )
+
+
+def test_amplitudes_of_a_course_at_a_rate():
+    times = np.arange(96) / 12
+    course = 0.01 * np.cos(2 * np.pi * 1.2 * times - 0.5) + 3 + 0.02 * times
+    found = reading.turn_back(course[:, None], 12.0, np.array([72.0, 110.0]))
+    assert 2 * np.abs(found[0, 0]) == pytest.approx(0.01, rel=0.03)
+    assert np.angle(found[0, 0]) == pytest.approx(-0.5, abs=0.05)
+    assert np.abs(found[1, 0]) < 0.001

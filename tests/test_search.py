@@ -1,11 +1,14 @@
-"""Where the search for the pulse looks, and which look stands."""
+"""Where the search for the pulse looks along a clip, and which drawings stand."""
 
-from types import SimpleNamespace
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from stand_ins import GEOMETRY, READING
 
-from pulse_plantain import search
+from pulse_plantain import posterior, reading, search
+from pulse_plantain.sheet import Layout
+from pulse_plantain.windows import ClipWindow
 
 
 @pytest.mark.parametrize("size", [(320, 240), (1920, 1080), (480, 640)])
@@ -19,14 +22,124 @@ def test_boxes_to_try_cover_the_picture_and_hold_a_face_anywhere(size):
     assert inside.any(1).all()
 
 
-def test_the_surest_look_is_one_that_agrees_where_any_does():
-    looks = [
-        SimpleNamespace(reading=SimpleNamespace(bpm=bpm, confidence=confidence))
-        for bpm, confidence in [(110.0, 0.5), (57.0, 0.2), (54.0, 0.3), (np.nan, 0.6)]
-    ]
-    assert search.choose_look(looks, 56.0) is looks[2]
-    assert search.choose_look(looks, np.nan) is looks[3]
-    assert search.choose_look(looks[:2], 70.0) is looks[0]
+def drawn(box, start, seconds, bpm, noise=0.3, gap=0.1):
+    """What a drawing of a part of a window says that beats at ``bpm``."""
+    times = start + (np.arange(96) + 0.5) * seconds / 96
+    dice = np.random.default_rng(round(start + 10 * seconds + bpm))
+    trace = np.exp(2j * np.pi * bpm / 60 * times)
+    trace = trace + noise * (dice.standard_normal((2, 96)) * [[1], [1j]]).sum(0)
+    lines = posterior.find_lines(trace, 96 / seconds)
+    signs = np.array(READING.mean)
+    signs[0] = posterior.to_log_odds(lines.max())
+    window = replace(ClipWindow.blank(start, start + seconds, GEOMETRY), longest_gap=gap)
+    said = posterior.Witness(start, start + seconds, (box, seconds), lines, signs)
+    empty = np.zeros((1, 96, 1, 1), complex)
+    return reading.Drawn(window, box, empty, empty.real[0], None, trace, said)
+
+
+LEFT, RIGHT = (0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0)
+
+
+def test_the_course_is_of_the_length_and_the_box_that_show_the_rate():
+    some = [drawn(LEFT, start, 8.0, 70.0) for start in (0.0, 4.0)]
+    some += [drawn(RIGHT, start, 8.0, 70.0 if start else 120.0) for start in (0.0, 4.0)]
+    some += [drawn(RIGHT, start, 5.0, 150.0 + 20 * start) for start in (0.0, 2.0)]
+    read = search.read_drawn(some, READING, (0.0, 12.0))
+    course = search.choose_course(some, read)
+    assert [(one.window.start, one.window.seconds) for one in course] == [(0.0, 8.0), (4.0, 8.0)]
+    assert course[0].place == LEFT
+
+
+def test_a_window_in_which_a_beat_can_be_missing_is_no_witness():
+    some = [drawn(LEFT, 0.0, 8.0, 70.0, gap=0.6), drawn(RIGHT, 0.0, 8.0, 90.0)]
+    read = search.read_drawn(some, READING, (0.0, 8.0))
+    assert len(read.witnesses) == 1
+    assert search.choose_course(some, read)[0].place == RIGHT
+
+
+def test_windows_are_taken_in_groups_that_end_with_the_ticks():
+    ends = (5.0, 7.5, 8.0, 10.0, 12.0, 12.5, 26.0, 26.5)
+    windows = [ClipWindow.blank(end - 5, end, GEOMETRY) for end in ends]
+    groups = search.divide_by_ticks(windows, 10.0, 5.0)
+    assert [[one.end for one in group] for group in groups] == [
+        [5.0, 7.5, 8.0, 10.0], [12.0, 12.5], [26.0, 26.5],
+    ]  # fmt: skip
+
+
+class Room:
+    """Draws what a picture shows that pulses in one half, from some time on."""
+
+    def __init__(self, bpm=66.0, since=0.0):
+        self.bpm, self.since, self.looks = bpm, since, []
+
+    def draw(self, glances):
+        self.looks.append(glances)
+        said = []
+        for glance in glances:
+            window, (left, _, right, _) = glance.window, glance.place
+            inside = left >= 0.35 and right - left < 0.9
+            seen = inside and window.start >= self.since - 1
+            bpm, noise = (self.bpm, 0.3) if seen else (90 + 70 * left + window.start, 3.0)
+            one = drawn(glance.place, window.start, window.seconds, bpm, noise)
+            said.append(replace(one, window=window))
+        return said
+
+    def search(self, seconds):
+        """A search along a clip, with windows of three lengths half of their length apart."""
+        looking = search.Search(Layout(GEOMETRY), self.draw, READING, (8, 5, 10))
+        windows = [
+            fine_window(start, start + length)
+            for length in (8.0, 5.0, 10.0)
+            for start in np.arange(0, seconds - length + 0.1, length / 2)
+        ]
+        windows.sort(key=lambda window: window.end)
+        for group in search.divide_by_ticks(windows, 10.0, search.TICK):
+            looking.take(group)
+        return looking
+
+
+def fine_window(start, end):
+    """A still picture, cut as finely as the search wants it."""
+    grid = search.SEARCH_GRID
+    geometry = search.divide_finely(96).geometry
+    blank = ClipWindow.blank(start, end, geometry)
+    appearance = np.full((grid, grid, 3), 0.5, np.float32)
+    motion = np.random.default_rng(0).normal(0, 1e-3, blank.motion.shape).astype(np.float32)
+    size = (320, 240)
+    return replace(
+        blank, motion=motion, appearance=appearance, picture_size=size, crop=(0, 0, *size)
+    )
+
+
+def test_the_search_follows_the_box_that_shows_the_pulse_and_draws_little_more():
+    room = Room()
+    looking = room.search(40)
+    assert looking.read().read_clip().bpm == pytest.approx(66, abs=1)
+    assert looking.boxes[0][0] >= 0.35
+    first, later = room.looks[:3], room.looks[3:]
+    assert 30 < sum(map(len, first)) < 50 and sum(map(len, later)) / 6 < 10  # drawings a tick
+
+
+def test_a_pulse_that_comes_later_is_found_by_searching_again():
+    room = Room(since=20.0)
+    looking = room.search(40)
+    assert looking.boxes[0][0] >= 0.35
+    read = looking.read()
+    assert read.read_span(0, 15).present < 0.5 < read.read_span(30, 40).confidence
+
+
+def test_a_crop_is_looked_at_and_nothing_else():
+    room = Room()
+    looking = search.Search(Layout(GEOMETRY), room.draw, READING, (8,), anywhere=False)
+    looking.take([ClipWindow.blank(0.0, 8.0, GEOMETRY)])
+    assert [len(look) for look in room.looks] == [1]
+    assert room.looks[0][0].place == search.WHOLE and room.looks[0][0].everywhere is None
+
+
+def test_what_is_behind_is_forgotten():
+    looking = Room().search(40)
+    looking.forget(30.0)
+    assert min(one.window.end for one in looking.drawn) >= 30
 
 
 def test_boxes_nearby_are_moved_and_scaled_inside_the_picture():

@@ -31,10 +31,11 @@ from pulse_plantain.flux2 import (
     token_size,
 )
 from pulse_plantain.lab.adapter_settings import AdapterSettings
+from pulse_plantain.lab.looks import Look, read_look
 from pulse_plantain.lab.miniature import drop_silent_branches
 from pulse_plantain.lab.training import autocast_where_fast
 from pulse_plantain.pipeline import PulsePipeline
-from pulse_plantain.reading import PulseReading, decode_field, read_fields
+from pulse_plantain.reading import decode_field
 from pulse_plantain.video import ClipError
 
 Batch = Mapping[str, torch.Tensor]
@@ -216,7 +217,7 @@ class AdapterModel:
         width, height = self.layout.geometry.size
         return decode_tokens(self.vae, tokens, height, width).float()
 
-    def read(self, batch: Batch, steps: int) -> list[PulseReading]:
+    def read(self, batch: Batch, steps: int) -> list[Look]:
         """Readings of the clips of a batch, drawn in some steps of the pipeline's schedule."""
         drawing = Drawing(
             num_inference_steps=steps,
@@ -230,6 +231,6 @@ class AdapterModel:
         fields, weights = (x.cpu().numpy() for x in decode_field(images, geometry))
         rates = geometry.samples / batch["seconds"].cpu().numpy()
         return [
-            read_fields(field[None], weight[None], [0.0], rate)
+            read_look(field, weight, rate)
             for field, weight, rate in zip(fields, weights, rates, strict=True)
         ]

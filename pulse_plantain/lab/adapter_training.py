@@ -194,7 +194,6 @@ class Trainer:
                 "appearance_size": list(layout.appearance_size),
                 "default_windows": list(WINDOWS),
                 "noise_scale": settings.noise_scale,
-                "min_confidence": scores["min_confidence"],
             },
             base_model=settings.base,
         )

@@ -1,42 +1,98 @@
-"""Calibration: an adapter's threshold from clips without a pulse that the whole pipeline measures.
+"""Calibration: the numbers of the reading, fitted to an adapter on clips of validation subjects.
 
-The clips are of the validation split, never of the test split.
+What is said of the fit is said of clips that it did not see: it is made on either half of the clips
+and judged on the other one; the numbers that the adapter gets are fitted to all of them.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from pulse_plantain.lab.evaluation import PULSE, open_rendered_clips
-from pulse_plantain.lab.measuring import Instruments
-from pulse_plantain.lab.thresholds import find_threshold
+import numpy as np
+
+from pulse_plantain.lab.evaluation import fingerprint
+from pulse_plantain.lab.reading_fit import Evidence, Fit, collect_folder, judge
+from pulse_plantain.lab.reliability import compare_confidences, is_right
+from pulse_plantain.posterior import Weights
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What clips without a pulse say of an adapter.
+    """What clips say of an adapter.
 
     Attributes:
-        min_confidence: the threshold, to four places.
-        confidences: of all clips, rising.
+        weights: of the reading, fitted to all clips.
+        rows: of every clip, judged by weights of which it was no part: ``name``, ``reference``,
+            ``bpm``, ``confidence`` and ``present``.
     """
 
-    min_confidence: float
-    confidences: list[float]
+    weights: Weights
+    rows: list[dict[str, Any]]
+
+    def sum_up(self, min_confidence: float) -> dict[str, Any]:
+        """Figures of the rows, by folder and of all (:func:`summarise`)."""
+        groups: dict[str, list[dict[str, Any]]] = {"all": self.rows}
+        for row in self.rows:
+            groups.setdefault(row["folder"], []).append(row)
+        return {name: summarise(rows, min_confidence) for name, rows in groups.items()}
 
 
-def calibrate(instruments: Instruments, null: Path, share: float) -> Calibration:
-    """Measure clips without a pulse and find the confidence that a share of them stays below.
+def summarise(rows: Sequence[dict[str, Any]], min_confidence: float) -> dict[str, Any]:
+    """Errors, shares and the calibration of rows (see :class:`Calibration`).
 
-    The processes that were launched together share the clips out.
+    Returns:
+        dict of counts, of shares, of errors in bpm, and ``calibration_error`` (see
+        :func:`pulse_plantain.lab.reliability.compare_confidences`).
+    """
+    beating = [row for row in rows if row["reference"]]
+    silent = [row for row in rows if not row["reference"]]
+    answered = [row for row in beating if row["confidence"] >= min_confidence]
+    false = [row for row in silent if row["confidence"] >= min_confidence]
+    figures: dict[str, Any] = {"with_pulse": len(beating), "without_pulse": len(silent)}
+    if beating:
+        figures["mae_bpm"] = float(np.mean([_find_error(row) for row in beating]))
+        figures["within_3_bpm"] = float(np.mean([is_right(row) for row in beating]))
+        figures["answered"] = len(answered) / len(beating)
+    if answered:
+        figures["mae_bpm_of_answers"] = float(np.mean([_find_error(row) for row in answered]))
+        figures["right_of_answers"] = float(np.mean([is_right(row) for row in answered]))
+    if silent:
+        figures["answered_without_pulse"] = len(false) / len(silent)
+    figures["calibration_error"] = compare_confidences(rows)["calibration_error"]
+    return figures
+
+
+def _find_error(row: dict[str, Any]) -> float:
+    """bpm; the whole rate where there is no guess."""
+    known = np.isfinite(row["bpm"])
+    return abs(row["bpm"] - row["reference"]) if known else row["reference"]
+
+
+def calibrate(pipe: Any, adapter: Path, folders: Sequence[Path], kept: Path) -> Calibration:
+    """Collect what is drawn of clips, and fit the reading to it.
 
     Args:
-        instruments: with the adapter.
-        null: folder of rendered clips without a pulse.
-        share: of the clips that shall get no heart rate.
+        pipe: PulsePipeline with the adapter.
+        adapter: its file, for the names of what is kept.
+        folders: clips with their truth, as scripts/synthesize.py writes them.
+        kept: folder where what was drawn is kept.
 
     Raises:
-        ClipError: if the folder holds no such clips.
+        ClipError: if a folder holds no clips.
     """
-    rows = instruments.measure("calibration", open_rendered_clips(null), [PULSE])
-    confidences = sorted(row["confidence"] for row in rows)
-    return Calibration(round(find_threshold(confidences, share), 4), confidences)
+    place = kept / fingerprint([adapter])
+    evidence = [
+        (folder.name, one) for folder in folders for one in collect_folder(pipe, folder, place)
+    ]
+    halves: list[list[Evidence]] = [[one for _, one in evidence[part::2]] for part in (0, 1)]
+    names = {one.name: folder for folder, one in evidence}
+    rows: list[dict[str, Any]] = []
+    if all(halves):
+        for fitted, judged in (halves, halves[::-1]):
+            rows += judge(judged, Fit(fitted, Weights()).run())
+    for row in rows:
+        row["folder"] = names[row["name"]]
+    return Calibration(Fit([one for _, one in evidence], Weights()).run(), rows)

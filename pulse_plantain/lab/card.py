@@ -47,6 +47,9 @@ METHODS = {
 
 NETWORKS = ("deepphys", "mttscan")
 
+TEST = "synthetic-camera-test"
+"""File of the rendered test clips under results/."""
+
 KLEIN_WINDOWS = 20_000 * 4 * 4
 """Steps, batch and accumulation of the command in docs/klein.md that trains the 4B adapter."""
 
@@ -105,7 +108,7 @@ def format_number(value: float | None) -> str:
 
 def tabulate_methods(results: Results) -> str:
     """The one table of the card: the miniature and other methods on the rendered test clips."""
-    name = "synthetic-test.json"
+    name = f"{TEST}.json"
     result = results.load(name)
     rows = []
     for method, figures in result["figures"].items():
@@ -132,7 +135,7 @@ def tabulate_methods(results: Results) -> str:
 
 def tabulate_synthetic_test(results: Results) -> str:
     """The full table of the rendered test clips."""
-    name = "synthetic-test.json"
+    name = f"{TEST}.json"
     result = results.load(name)
     heads = [results.load_log(f"train-{network}.jsonl")[0] for network in NETWORKS]
     trained = sorted({head["settings"]["recordings"] for head in heads})
@@ -141,6 +144,55 @@ def tabulate_synthetic_test(results: Results) -> str:
         f"MTTS-CAN on {' and '.join(map(str, trained))} rendered clips of other subjects."
         f"\n\nSource: {cite(name, result)}."
     )
+
+
+def describe_reliability(results: Results) -> str:
+    """How far the confidence is a probability, and what is answered without a pulse."""
+    name = f"{TEST}.json"
+    result = results.load(name)
+    mine = result["figures"]["pulse"]
+    clips = mine["forced"]["n"] + mine["null"]["n"]
+    fitted = results.load("calibration.json")
+    known = fitted["figures"]["all"]
+    kinds: dict[str, list[bool]] = {}
+    for row in result["null_rows"]:
+        kind = "photographs" if row["recording"].startswith("photograph") else "faces"
+        kinds.setdefault(kind, []).append(row["answered"])
+    silent = ", ".join(f"{sum(some)} of {len(some)} {kind}" for kind, some in kinds.items())
+    return (
+        f"On these {clips} test clips, with and without a pulse, the expected calibration error "
+        f"over ten equal bins is {mine['reliability']['calibration_error']:.3f}. A rate is given "
+        f"to {silent} without a pulse. The numbers of the reading were fitted on "
+        f"{known['with_pulse']} clips with and {known['without_pulse']} without a pulse, of "
+        f"validation subjects; judged on halves that the fit did not see, the calibration error "
+        f"there is {known['calibration_error']:.3f}.\n\n"
+        f"Source: `results/{name}`; {cite('calibration.json', fitted)}."
+    )
+
+
+def describe_face_traces(results: Results) -> str:
+    """Painted colour traces of real faces, beside POS on the traces themselves."""
+    name = "face-traces.json"
+    result = results.load(name)
+    head = ["windows of", "windows", "within 3 bpm", "MAE (bpm)", "POS within 3 bpm", "POS MAE"]
+    head += ["answered", "answers within 3 bpm"]
+    rows = []
+    for seconds, people in result["figures"].items():
+        mine = people["all"]
+        right = mine.get("answers_within_3_bpm")
+        rows.append(
+            [
+                f"{seconds} s",
+                str(mine["windows"]),
+                f"{mine['within_3_bpm']:.0%}",
+                f"{mine['mae_bpm']:.1f}",
+                f"{mine['pos_within_3_bpm']:.0%}",
+                f"{mine['pos_mae_bpm']:.1f}",
+                f"{mine['answered']:.0%}",
+                "–" if right is None else f"{right:.0%}",
+            ]
+        )
+    return f"{format_table(head, rows)}\n\nSource: {cite(name, result)}."
 
 
 def tabulate_data_sets(paths: Iterable[Path]) -> str:
@@ -416,6 +468,8 @@ PAGES: dict[str, dict[str, Block]] = {
     CARD: {"results": tabulate_methods},
     "docs/results.md": {
         "synthetic-test": tabulate_synthetic_test,
+        "reliability": describe_reliability,
+        "face-traces": describe_face_traces,
         "data-sets": lambda results: tabulate_data_sets(results.find_evaluated()),
         "published": tabulate_published,
         "real-footage": tabulate_real_footage,
@@ -433,7 +487,7 @@ def list_metrics(results: Results) -> list[EvalResult]:
     """The pipeline's figures, from every file under results/ that has them."""
     task = {"task_type": "image-to-image", "task_name": "Remote photoplethysmography"}
     metrics = []
-    for name, title in ({"synthetic-test": "Rendered test clips"} | DATA_SETS).items():
+    for name, title in ({TEST: "Rendered test clips"} | DATA_SETS).items():
         if not (results.root / "results" / f"{name}.json").exists():
             continue
         figures = results.load(f"{name}.json")["figures"].get("pulse")

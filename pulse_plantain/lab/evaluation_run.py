@@ -13,7 +13,7 @@ from pulse_plantain.lab.datasets import DATASETS, Recording
 from pulse_plantain.lab.measuring import Instruments, check_methods
 from pulse_plantain.lab.running import join_processes
 from pulse_plantain.lab.sources import choose_subjects
-from pulse_plantain.lab.synthetic import render_set
+from pulse_plantain.lab.synthetic import SEEDS, render_set
 from pulse_plantain.video import ClipError
 
 NAMED = tuple(name for name in DATASETS if name != "synthetic")
@@ -25,12 +25,12 @@ class Data:
     """The recordings that are to be measured.
 
     Attributes:
-        source: "synthetic:SPLIT", "folder:DIR" (videos without truth) or NAME:DIR with one of
-            :data:`NAMED`.
+        source: "synthetic:SPLIT" (a split of lab.synthetic, as "test" or "camera-test"),
+            "folder:DIR" (videos without truth) or NAME:DIR with one of :data:`NAMED`.
         rendering: folder where clips are rendered that are missing.
         splits: splits.json whose test subjects alone are measured; None for all subjects.
         clips: folder of rendered clips; None where they shall be rendered.
-        null: folder of the same clips without a pulse.
+        null: folders of clips without a pulse.
         count: clips to render.
     """
 
@@ -38,11 +38,12 @@ class Data:
     rendering: Path
     splits: Path | None = None
     clips: Path | None = None
-    null: Path | None = None
+    null: Sequence[Path] = ()
     count: int = 200
 
     def __post_init__(self) -> None:
-        if self.kind not in ("folder", *DATASETS) or not self.where:
+        unknown = self.kind == "synthetic" and self.where not in SEEDS
+        if self.kind not in ("folder", *DATASETS) or not self.where or unknown:
             kinds = ", ".join(["synthetic:SPLIT", "folder:DIR", *(f"{n}:DIR" for n in NAMED)])
             raise ClipError(f"--data must be one of {kinds}, got {self.source!r}")
 
@@ -77,17 +78,21 @@ class Data:
         recordings = evaluation.open_recordings(self.kind, Path(self.where))
         return choose_subjects(recordings, self.splits, "test") if self.splits else recordings
 
-    def find_null(self) -> Path | None:
-        """The folder of the clips without a pulse, rendered where the others are; None without."""
-        if self.kind != "synthetic" or self.null:
-            return self.null if self.kind == "synthetic" else None
-        return None if self.clips else self._render(pulse=False)
+    def find_null(self) -> Sequence[Path]:
+        """Folders of the clips without a pulse, rendered where the others are."""
+        if self.kind != "synthetic" or self.null or self.clips:
+            return self.null if self.kind == "synthetic" else ()
+        return [self._render(pulse=False)]
 
     def _render(self, pulse: bool) -> Path:
         """Folder of the rendered clips of the split, finished where it is not."""
         folder = self.rendering / f"synthetic-{self.where}{'' if pulse else '-null'}"
+        light, _, split = self.where.rpartition("-")
+        light = light or "plain"
+        if light == "camera" and not pulse:
+            light = "lamp"
         with join_processes().main_process_first():
-            render_set(folder, self.where, self.count, pulse=pulse)
+            render_set(folder, split, self.count, pulse=pulse, light=light)
         return folder
 
 
@@ -136,6 +141,6 @@ def evaluate(data: Data, methods: Sequence[str], instruments: Instruments, seed:
         return Outcome(rows, [], None)
     null, null_rows = data.find_null(), []
     if null and evaluation.PULSE in methods:
-        recordings = evaluation.open_rendered_clips(null)
+        recordings = [one for folder in null for one in evaluation.open_rendered_clips(folder)]
         null_rows = instruments.measure(f"{data.name}-null", recordings, [evaluation.PULSE])
     return Outcome(rows, null_rows, summary.summarise(rows, null_rows, seed))

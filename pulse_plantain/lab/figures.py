@@ -1,6 +1,6 @@
 """Figures of many recordings: what an evaluation says, drawn on one page.
 
-Here live its four panels; the figures themselves are made in lab/summary.py.
+Here live its panels; the figures themselves are made in lab/summary.py.
 """
 
 from collections.abc import Sequence
@@ -13,25 +13,37 @@ from matplotlib.figure import Figure
 from pulse_plantain.lab.metrics import bland_altman, coverage_against_error
 
 
-def draw_evaluation(figures: dict[str, Any], rows: Sequence[dict[str, Any]]) -> Figure:
-    """Draw a page with four panels of what an evaluation says.
+def draw_evaluation(
+    figures: dict[str, Any],
+    rows: Sequence[dict[str, Any]],
+    null_rows: Sequence[dict[str, Any]] = (),
+) -> Figure:
+    """Draw a page of what an evaluation says.
 
     Estimates against references and Bland and Altman's plot are of the first method, its withheld
-    estimates hollow; coverage against error and the error by stratum are of all methods.
+    estimates hollow; coverage against error and the error by stratum are of all methods. Where the
+    first method's confidence is a probability, two more panels compare it with how often it is
+    right.
 
     Args:
         figures: of :func:`pulse_plantain.lab.summary.summarise`.
         rows: the rows they sum up.
+        null_rows: those of recordings without a pulse.
     """
     methods = [method for method in figures if "forced" in figures[method]]
     strata = figures[methods[0]]["strata"]
-    figure = Figure(figsize=(13, 9 + 0.3 * len(strata)), layout="constrained")
-    panels = figure.subplots(2, 2)
+    lines = 3 if "reliability" in figures[methods[0]] else 2
+    figure = Figure(figsize=(13, 4.5 * lines + 0.3 * len(strata)), layout="constrained")
+    panels = figure.subplots(lines, 2)
     mine = [row for row in rows if row["method"] == methods[0] and np.isfinite(row["bpm"])]
     _draw_scatter(panels[0, 0], methods[0], mine)
     _draw_bland_altman(panels[0, 1], mine)
     _draw_coverage(panels[1, 0], methods, rows)
     _draw_strata(panels[1, 1], methods, figures)
+    if lines == 3:
+        _draw_reliability(panels[2, 0], figures[methods[0]]["reliability"])
+        null = [row for row in null_rows if row["method"] == methods[0]]
+        _draw_confidences(panels[2, 1], [row for row in rows if row["method"] == methods[0]], null)
     return figure
 
 
@@ -71,6 +83,31 @@ def _draw_bland_altman(axes: Axes, rows):
             axes.annotate(f"{line:+.1f}", (1, line), xycoords=("axes fraction", "data"))
     axes.set(xlabel="mean of both (bpm)", ylabel="estimate - reference (bpm)")
     axes.set_title("Bland and Altman; lines: bias and limits of what was answered")
+
+
+def _draw_reliability(axes: Axes, reliability):
+    """Share that is right against confidence, of recordings with a pulse and without."""
+    axes.plot([0, 1], [0, 1], color="0.8", linewidth=1)
+    bins = reliability["bins"]
+    x, y, n = (np.array([one[k] for one in bins]) for k in ("confidence", "right", "clips"))
+    error = np.sqrt(np.maximum(y * (1 - y), 1e-3) / n)
+    axes.errorbar(x, y, yerr=error, color="C0", fmt="o-", markersize=4, linewidth=1)
+    for place, height, count in zip(x, y, n, strict=True):
+        axes.annotate(f"{count}", (place, height), xytext=(5, -9), textcoords="offset points",
+                      fontsize=7, color="0.4")  # fmt: skip
+    axes.set(xlim=(0, 1), ylim=(0, 1.03), xlabel="confidence", ylabel="share right within 3 bpm")
+    axes.set_title(f"Reliability; calibration error {reliability['calibration_error']:.3f}")
+
+
+def _draw_confidences(axes: Axes, rows, null):
+    """Confidences of recordings with a pulse and without."""
+    edges = np.linspace(0, 1, 21)
+    columns = [[row["confidence"] for row in some] for some in (rows, null)]
+    labels = [f"with a pulse ({len(rows)})", f"without ({len(null)})"]
+    axes.hist(columns, edges, label=labels, color=["C0", "0.6"])
+    axes.set(xlabel="confidence", ylabel="recordings", xlim=(0, 1))
+    axes.set_title("Confidence")
+    axes.legend(frameon=False)
 
 
 def _draw_coverage(axes: Axes, methods, rows):

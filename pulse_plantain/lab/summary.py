@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pulse_plantain.lab import metrics
+from pulse_plantain.lab import metrics, reliability
 from pulse_plantain.lab.evaluation import Row
 
 Figures = dict[str, Any]
@@ -37,8 +37,9 @@ def summarise(rows: Sequence[Row], null_rows: Sequence[Row] = (), seed: int = 0)
         ``mae_at_coverage`` (of the surest quarter, half, ... of all guesses), ``snr``, ``macc`` and
         ``toolbox_snr`` means with ``_se`` and ``_interval``, ``toolbox_mae`` and
         ``toolbox_peak_mae`` (rPPG-Toolbox's coarse estimates on both sides),
-        ``null`` = {``n``, ``abstained`` 0...1} where there are null rows, ``strata`` = the same by
-        stratum (:func:`summarise_strata`).
+        ``null`` = {``n``, ``abstained`` 0...1} and ``reliability`` = {``calibration_error``,
+        ``bins``} of all rows (lab/calibration.py) where there are null rows, ``strata`` = the same
+        by stratum (:func:`summarise_strata`).
     """
     figures: Figures = {}
     for method in dict.fromkeys(row["method"] for row in [*rows, *null_rows]):
@@ -51,6 +52,7 @@ def summarise(rows: Sequence[Row], null_rows: Sequence[Row] = (), seed: int = 0)
         if null:
             abstained = 1 - np.mean([row["answered"] for row in null])
             figures[method]["null"] = {"n": len(null), "abstained": float(abstained)}
+            figures[method]["reliability"] = reliability.compare_confidences([*mine, *null])
     return figures
 
 

@@ -13,9 +13,9 @@ from accelerate.utils import gather_object
 
 from pulse_plantain.lab.adapter_model import AdapterModel
 from pulse_plantain.lab.batches import NULL, WEBCAM, Batches
+from pulse_plantain.lab.looks import Look
 from pulse_plantain.lab.thresholds import LOOK_SHARE, find_threshold
 from pulse_plantain.lab.training import WINDOWS
-from pulse_plantain.reading import PulseReading
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Validator:
         return compute_figures(readings, bpm, none)
 
     @torch.no_grad()
-    def collect(self, split: str, steps: int) -> tuple[list[PulseReading], np.ndarray]:
+    def collect(self, split: str, steps: int) -> tuple[list[Look], np.ndarray]:
         """(reading of every clip of a split, the true bpm [n] while it was read).
 
         Simulated clips are read at every length of
@@ -73,7 +73,7 @@ class Validator:
 
     def _read_batch(
         self, split: str, number: int, windows: tuple[float, ...], steps: int
-    ) -> list[tuple[PulseReading, float]]:
+    ) -> list[tuple[Look, float]]:
         """(surest reading, true bpm) of every clip of a batch."""
         looks = []
         for window in windows:
@@ -95,9 +95,7 @@ def average_in_place(model: AdapterModel) -> Iterator[None]:
         model.average.exchange(model.peft)
 
 
-def compute_figures(
-    readings: list[PulseReading], bpm: np.ndarray, none: list[PulseReading]
-) -> dict[str, float]:
+def compute_figures(readings: list[Look], bpm: np.ndarray, none: list[Look]) -> dict[str, float]:
     """What readings say of a model, rounded to four places.
 
     Args:

@@ -1,0 +1,314 @@
+"""The numbers of the reading, fitted on clips whose pulse is known: pictures once, then witnesses.
+
+What the pipeline draws of a clip is collected once and kept; the fit looks at nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from pulse_plantain import posterior, search, windows
+from pulse_plantain.drawing import Drawing
+from pulse_plantain.posterior import HOP, RATES, SIGNS, Weights, Witness
+from pulse_plantain.video import OWN_CLOCK, ClipError, Clock
+
+WALK_LAG = 8
+"""Instants between the rates whose differences give the step of the random walk."""
+
+FINE, COARSE = 0.75, 1.5
+"""bpm: widths of the two kernels by which a course of rates is compared with the truth."""
+
+_FITTED = ("sharpness", "doubt", "trust", "beats", "silence", "scale", "overlap")
+_POSITIVE = ("sharpness", "doubt", "scale")
+
+_DIRECTIONS = {
+    "line": 1,
+    "amplitude": 1,
+    "palette": 1,
+    "agreement": 1,
+    "together": 0,
+    "grey": -1,
+    "everywhere": -1,
+}
+"""Whether a sign speaks for a pulse (1), against it (-1), or may do either (0), so that what is far
+from the fitted clips, as a drawing without a fault, is not believed less than those."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was drawn of a clip, and the truth.
+
+    Attributes:
+        name: of the clip.
+        witnesses: of all that was drawn.
+        seconds: length of the clip.
+        rates: [T] bpm at every instant; NaN where there is no pulse.
+    """
+
+    name: str
+    witnesses: list[Witness]
+    seconds: float
+    rates: np.ndarray
+
+    def save(self, path: Path) -> None:
+        """Write it as an npz file."""
+        lines, signs, _ = posterior.stack_witnesses(self.witnesses)
+        spans = np.array([(w.start, w.end) for w in self.witnesses])
+        sources = [json.dumps([list(w.source[0]), w.source[1]]) for w in self.witnesses]
+        with path.open("wb") as file:
+            np.savez_compressed(
+                file,
+                lines=lines.numpy().astype(np.float32),
+                signs=signs.numpy(),
+                spans=spans,
+                sources=np.array(sources),
+                seconds=self.seconds,
+                rates=self.rates,
+            )
+
+    @classmethod
+    def load(cls, path: Path) -> Evidence:
+        """Read what :meth:`save` wrote."""
+        with np.load(path) as kept:
+            witnesses = [
+                Witness(float(start), float(end), str(source), lines.astype(float), signs)
+                for (start, end), source, lines, signs in zip(
+                    kept["spans"], kept["sources"], kept["lines"], kept["signs"], strict=True
+                )
+            ]
+            return cls(path.stem, witnesses, float(kept["seconds"]), kept["rates"])
+
+
+def count_instants(seconds: float) -> int:
+    """Instants of a clip's posterior."""
+    return max(1, round(seconds / HOP))
+
+
+def collect(pipe: Any, clip: Any, clock: Clock = OWN_CLOCK) -> tuple[list[Witness], float]:
+    """Witnesses of a clip as the pipeline's search draws them, and the end of the last window in s.
+
+    Args:
+        pipe: PulsePipeline.
+        clip, clock: see :func:`pulse_plantain.video.read_frames`.
+    """
+    lengths = windows.window_lengths(pipe.config.default_windows)
+    drawing = Drawing(prompt_embeds=pipe.encode_task_prompt())
+    looking = pipe.start_search(lengths, drawing)
+    fine = search.divide_finely(pipe.layout.geometry.samples)
+    encoded = windows.encode_windows(clip, fine, clock=clock, window=lengths)
+    with torch.no_grad():
+        for group in search.divide_by_ticks(encoded, max(lengths), search.TICK):
+            looking.take(group)
+    witnesses = [one.witness for one in looking.drawn if one.counts]
+    return witnesses, max(one.window.end for one in looking.drawn)
+
+
+def collect_folder(pipe: Any, folder: Path, kept: Path) -> Iterator[Evidence]:
+    """Evidence of the clips of a folder that scripts/synthesize.py filled.
+
+    Args:
+        pipe: PulsePipeline.
+        folder: of the clips.
+        kept: folder where evidence is kept; what is there is not collected again.
+
+    Raises:
+        ClipError: if the folder holds no such clips.
+    """
+    truths = sorted(folder.glob("*.json"))
+    if not truths:
+        raise ClipError(f"no clips with ground truth in {folder}")
+    kept.mkdir(parents=True, exist_ok=True)
+    for path in tqdm(truths, desc=folder.name, unit="clip"):
+        place = kept / f"{folder.name}-{path.stem}.npz"
+        if not place.exists():
+            witnesses, seconds = collect(pipe, path.with_suffix(".mp4"))
+            truth = json.loads(path.read_text())
+            times = (np.arange(count_instants(seconds)) + 0.5) * HOP
+            rates = np.full(len(times), np.nan)
+            if truth["bpm"]:
+                rates = np.interp(times, truth["times"][1:], smooth_rate(truth))
+            Evidence(place.stem, witnesses, seconds, rates).save(place)
+        yield Evidence.load(place)
+
+
+def smooth_rate(truth: dict[str, Any]) -> np.ndarray:
+    """The instantaneous rates (bpm) of a ground truth, averaged over four seconds."""
+    rate = np.asarray(truth["rate"], float)
+    width = min(len(rate), round(4 / (truth["times"][1] - truth["times"][0])))
+    ones = np.ones(width)
+    return np.convolve(rate, ones, "same") / np.convolve(np.ones(len(rate)), ones, "same")
+
+
+def fit_walk(intervals: Iterable[np.ndarray]) -> float:
+    """Standard deviation of the logarithm of a heart's rate after a second.
+
+    From the rates at every instant (each the mean over the beats of four seconds), the variance of
+    their differences over :data:`WALK_LAG` instants, as of a random walk.
+
+    Args:
+        intervals: recordings' inter-beat intervals [beats] in s.
+    """
+    steps = []
+    for one in intervals:
+        beats = np.concatenate([[0.0], np.cumsum(one)])
+        times = np.arange(2.0, beats[-1] - 2.0, HOP)
+        turns = np.interp([times - 2, times + 2], beats, np.arange(len(beats)))
+        logs = np.log((turns[1] - turns[0]) / 4)
+        steps.append(logs[WALK_LAG:] - logs[:-WALK_LAG])
+    return float(np.sqrt(np.mean(np.concatenate(steps) ** 2) / (WALK_LAG * HOP)))
+
+
+# ------------------------------------------------------------------------------------------ the fit
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A clip of the fit: which of all witnesses it has, and how they count."""
+
+    rows: torch.Tensor
+    shares: torch.Tensor
+    speaking: torch.Tensor
+    target: torch.Tensor  # [2, T, S], what the two kernels take of every state
+    weight: float
+
+
+def thin(evidence: Sequence[Evidence], seed: int = 0) -> list[tuple[Evidence, float]]:
+    """Every clip with all of its sources, with some eight, and with a single one, with weights.
+
+    So the fit sees how much many witnesses are worth over few.
+    """
+    dice = np.random.default_rng(seed)
+    cases = []
+    for one in evidence:
+        sources = list(dict.fromkeys(witness.source for witness in one.witnesses))
+        cases.append((one, 1.0))
+        for count, weight in ((8, 0.5), (1, 0.25)):
+            chosen = {sources[i] for i in dice.permutation(len(sources))[:count]}
+            witnesses = [witness for witness in one.witnesses if witness.source in chosen]
+            cases.append((replace(one, witnesses=witnesses), weight))
+    return cases
+
+
+def _aim(rates: np.ndarray) -> np.ndarray:
+    """[2, T, S]: what each of the kernels takes of every state, 1 at the truth."""
+    away = RATES - rates[:, None]
+    none = np.isnan(rates)[:, None]
+    kernels = [np.exp(-0.5 * (away / width) ** 2) for width in (FINE, COARSE)]
+    rows = [np.concatenate([np.where(none, 0, kernel), none], 1) for kernel in kernels]
+    return np.stack(rows)
+
+
+def _make_case(one: Evidence, weight: float, first_row: int) -> _Case:
+    times = (np.arange(len(one.rates)) + 0.5) * HOP
+    starts, ends = (np.array([getattr(w, n) for w in one.witnesses]) for n in ("start", "end"))
+    sources = [witness.source for witness in one.witnesses]
+    shares, speaking = posterior.spread_witnesses(starts, ends, sources, times)
+    rows = torch.arange(first_row, first_row + len(one.witnesses))
+    tensors = (torch.from_numpy(x) for x in (shares, np.maximum(speaking, 1), _aim(one.rates)))
+    return _Case(rows, *tensors, weight)
+
+
+class Fit:
+    """The fit of :class:`Weights` to evidence.
+
+    Args:
+        evidence: of clips with and without a pulse.
+        start: weights to begin with; those that are not fitted are kept.
+        ridge: strength that keeps coefficients small.
+    """
+
+    def __init__(self, evidence: Sequence[Evidence], start: Weights, ridge: float = 1e-3):
+        signs = np.concatenate([[w.signs for w in one.witnesses] for one in evidence])
+        self.start = replace(
+            start,
+            mean=np.nanmean(signs, 0).round(4).tolist(),
+            spread=np.maximum(np.nanstd(signs, 0), 1e-3).round(4).tolist(),
+        )
+        self.ridge = ridge
+        cases, witnesses = [], []
+        for one, weight in thin(evidence):
+            cases.append(_make_case(one, weight, len(witnesses)))
+            witnesses += one.witnesses
+        self.cases = cases
+        self.lines, self.signs, self.seconds = posterior.stack_witnesses(witnesses)
+        self.moves = posterior.make_transitions(self.start)
+        self.values = {
+            name: torch.tensor(getattr(self.start, name), dtype=torch.float64) for name in _FITTED
+        }
+        for name in _POSITIVE:
+            self.values[name] = self.values[name].log()
+        for name in ("trust", "silence"):
+            self.values[name] = torch.full_like(self.values[name], -1.0)
+            self.values[name][0] = 0.0
+        for value in self.values.values():
+            value.requires_grad_(True)
+
+    def _current(self) -> SimpleNamespace:
+        values = {n: v.exp() if n in _POSITIVE else v for n, v in self.values.items()}
+        way = torch.tensor([0, *(_DIRECTIONS[name] for name in SIGNS)], dtype=torch.float64)
+        for name, side in (("trust", way), ("silence", -way)):
+            bounded = side * torch.nn.functional.softplus(values[name])
+            values[name] = torch.where(way == 0, values[name], bounded)
+        return SimpleNamespace(mean=self.start.mean, spread=self.start.spread, **values)
+
+    def loss(self) -> torch.Tensor:
+        """Mean over clips of minus the logarithm of the chance of the truth."""
+        weights = self._current()
+        said = posterior.weigh(self.lines, self.signs, self.seconds, weights)
+        losses, total = [], 0.0
+        by_length: dict[int, list[tuple[_Case, torch.Tensor]]] = {}
+        for case in self.cases:
+            factor = weights.scale * case.speaking**-weights.overlap
+            evidence = factor[:, None] * (case.shares @ said[case.rows])
+            by_length.setdefault(len(evidence), []).append((case, evidence))
+        for group in by_length.values():
+            evidence = torch.stack([one for _, one in group])
+            chances, _ = posterior.smooth(evidence, *self.moves)
+            aims = torch.stack([case.target for case, _ in group], 1)  # [2, B, T, S]
+            right = (aims * chances).sum(-1).clamp(min=1e-12).log().mean((0, 2))
+            factors = torch.tensor([case.weight for case, _ in group], dtype=right.dtype)
+            losses.append(-(factors * right).sum())
+            total += float(factors.sum())
+        small = sum(
+            v[1:].square().sum() for n, v in self.values.items() if n in ("trust", "silence")
+        )
+        return torch.stack(losses).sum() / total + self.ridge * small
+
+    def run(self, steps: int = 150, rate: float = 0.05) -> Weights:
+        """Fit, and return the weights."""
+        optimizer = torch.optim.Adam(list(self.values.values()), lr=rate)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        bar = tqdm(range(steps), desc="fit", unit="step")
+        for _ in bar:
+            optimizer.zero_grad()
+            loss = self.loss()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            bar.set_postfix(loss=f"{loss.item():.4f}")
+        fitted: dict[str, Any] = {}
+        for name, value in vars(self._current()).items():
+            if name in _FITTED:
+                fitted[name] = np.round(value.detach().numpy(), 4).tolist()
+        return replace(self.start, **fitted)
+
+
+def judge(evidence: Iterable[Evidence], weights: Weights) -> list[dict[str, Any]]:
+    """A row for each clip: what the posterior says of it, and the truth (0 without a pulse)."""
+    rows = []
+    for one in evidence:
+        read = posterior.Posterior(one.witnesses, weights, (0.0, one.seconds))
+        found = read.read_clip()
+        truth = 0.0 if np.isnan(one.rates).all() else float(np.nanmean(one.rates))
+        rows.append({"name": one.name, "reference": truth, "bpm": found.bpm,
+                     "confidence": found.confidence, "present": found.present})  # fmt: skip
+    return rows

@@ -1,0 +1,407 @@
+"""A posterior over heart rates: many drawings' spectra go in, a rate and its probability come out.
+
+Every drawing is a witness: its trace has a share of its power in a line at every rate, and a few
+signs tell how far that may be believed. A hidden Markov model adds the witnesses up along time: the
+states are the rates of a fine grid and one without a pulse, a heart's rate walks, and a pulse may
+come and go. Nothing here knows of pictures, sheets or models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+
+RATES = np.geomspace(36.0, 204.0, 232)
+"""Heart rates that are told apart, in bpm: 0.75 % from one to the next."""
+
+SIGNS = ("line", "amplitude", "palette", "agreement", "together", "grey", "everywhere")
+"""What else can be seen of a witness, in the order of :attr:`Witness.signs`:
+
+line: log odds of the share of the trace's power in its strongest line.
+amplitude: logarithm of the drawn amplitude (rms, AC/DC).
+palette: share of the drawing that is on the palette.
+agreement: log odds of the share of the cells' power that their mean keeps.
+together, grey: of the clip's own colours at the strongest line, log odds of how far the cells that
+    were looked at move as one, and of how far red, green and blue do.
+everywhere: log odds of how far the whole picture moves as one at the strongest line.
+"""
+
+HOP = 1.0
+"""Seconds from one instant to the next."""
+
+WITHIN = 3.0
+"""bpm: a rate is right that is no further from the truth, and confidence is the chance of that."""
+
+MIN_CONFIDENCE = 0.8
+"""Confidence from which a heart rate is given."""
+
+SHORTEST_PULSE = 4.0
+"""Seconds that a pulse must be there for a clip to have one."""
+
+PATHS = 1000
+"""Courses of the heart rate that are drawn from the posterior."""
+
+_ANY_BEATS = 11.0  # beats on a sheet, to which their number is related
+
+
+@dataclass(frozen=True)
+class Witness:
+    """What one drawing says.
+
+    Attributes:
+        start, end: s, of the time that it shows.
+        source: what it has in common with others of other times (where it looks, how long).
+        lines: [len(RATES)] in 0..1, share of the trace's power in a line at each rate.
+        signs: [len(SIGNS)], NaN where it is not known.
+    """
+
+    start: float
+    end: float
+    source: Any
+    lines: np.ndarray
+    signs: np.ndarray
+
+    @property
+    def seconds(self) -> float:
+        """Length of the time that it shows."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The numbers of the reading, fitted on clips whose pulse is known.
+
+    Attributes:
+        mean, spread: [len(SIGNS)] of the signs, by which they are brought to one scale.
+        sharpness, doubt: of a line: the chance that the rate is r rises as
+            (1 - (1 - doubt) * share of power at r) ** -sharpness.
+        trust: of the log odds that a drawing shows the pulse where there is one: a constant, and
+            one for each sign.
+        beats: of the same log odds: of the logarithm of the beats that the drawing would show, and
+            of its square.
+        silence: of the logarithm of the likelihood that a drawing has without a pulse over the one
+            that it has with a pulse of unknown rate: a constant, and one for each sign.
+        scale, overlap: n witnesses of one instant count as scale * n ** (1 - overlap).
+        present: chance that there is a pulse at first.
+        change: chance per second that a pulse comes or goes.
+        drift: standard deviation of the logarithm of the rate after a second.
+        restart: chance per second that the rate jumps anywhere.
+    """
+
+    mean: Sequence[float] = (-1.3319, -7.4255, 0.9469, -1.774, -1.6778, 0.9508, -2.9683)
+    spread: Sequence[float] = (1.6841, 0.6321, 0.0244, 1.16, 1.9166, 2.0066, 1.9221)
+    sharpness: float = 7.5418
+    doubt: float = 0.1
+    trust: Sequence[float] = (0.9861, 0.6519, 0.4784, 0.231, 0.1717, -2.5481, -0.3798, -1.5183)
+    beats: Sequence[float] = (2.3231, 0.7822)
+    silence: Sequence[float] = (
+        -0.3284,
+        -0.0518,
+        -0.8032,
+        -0.1837,
+        -0.3524,
+        -0.4187,
+        0.1623,
+        0.7829,
+    )
+    scale: float = 1.6
+    overlap: float = 0.6994
+    present: float = 0.5
+    change: float = 1 / 60
+    drift: float = 0.024
+    restart: float = 0.005
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers for a JSON file."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, numbers: dict[str, Any]) -> Weights:
+        """From :meth:`to_dict`.
+
+        Raises:
+            ValueError: for a name that is unknown and for a list of another length.
+        """
+        unknown = set(numbers) - {field.name for field in fields(cls)}
+        if unknown:
+            raise ValueError(f"the reading has no numbers named {sorted(unknown)}")
+        weights = cls(**numbers)
+        for name, length in (("mean", 0), ("spread", 0), ("trust", 1), ("silence", 1)):
+            if len(getattr(weights, name)) != len(SIGNS) + length:
+                raise ValueError(f"{name} must have {len(SIGNS) + length} numbers, one a sign")
+        return weights
+
+
+def find_lines(traces: np.ndarray, sampling_rate: float) -> np.ndarray:
+    """Share of the power of traces that is in a line at each rate.
+
+    Args:
+        traces: [..., samples] complex.
+        sampling_rate: Hz.
+
+    Returns:
+        [..., len(RATES)] in 0..1; 0 for a trace of zeros.
+    """
+    samples = traces.shape[-1]
+    turns = np.exp(-2j * np.pi * np.outer(np.arange(samples) / sampling_rate, RATES / 60))
+    power = samples * np.square(np.abs(traces)).sum(-1, keepdims=True)
+    return np.square(np.abs(traces @ turns)) / np.maximum(power, np.finfo(float).tiny)
+
+
+def to_log_odds(share: np.ndarray | float) -> np.ndarray:
+    """log(p / (1 - p)) of shares p, which are kept a thousandth away from 0 and 1."""
+    kept = np.clip(share, 1e-3, 1 - 1e-3)
+    return np.log(kept / (1 - kept))
+
+
+# ---------------------------------------------------------------------------------- one witness
+
+
+def weigh(
+    lines: torch.Tensor, signs: torch.Tensor, seconds: torch.Tensor, weights: Any
+) -> torch.Tensor:
+    """What each witness says of every state, as logarithms of likelihoods.
+
+    With a pulse at rate r it is log(1 - c + c q(r)): c is the chance that the drawing shows the
+    pulse, q(r) its line at r over the mean of all rates. So a witness that shows nothing says 0.
+
+    Args:
+        lines: [W, len(RATES)].
+        signs: [W, len(SIGNS)], NaN where unknown.
+        seconds: [W].
+        weights: :class:`Weights`, or the same of tensors that are being fitted.
+
+    Returns:
+        [W, len(RATES) + 1]; the last is of no pulse.
+    """
+    mean, spread, trust, beats, silence = (
+        torch.as_tensor(getattr(weights, name), dtype=lines.dtype)
+        for name in ("mean", "spread", "trust", "beats", "silence")
+    )
+    level = torch.nan_to_num((signs - mean) / spread).clamp(-3, 3)
+    rates = torch.as_tensor(RATES, dtype=lines.dtype)
+    shown = (seconds[:, None] * rates / 60 / _ANY_BEATS).log()
+    odds = (trust[0] + level @ trust[1:])[:, None] + beats[0] * shown + beats[1] * shown**2
+    line = -weights.sharpness * torch.log1p(-(1 - weights.doubt) * lines)
+    ratio = torch.log_softmax(line, 1) + np.log(len(RATES))
+    logs = torch.nn.functional.logsigmoid
+    pulse = torch.logaddexp(logs(-odds), logs(odds) + ratio)
+    return torch.cat([pulse, (silence[0] + level @ silence[1:])[:, None]], 1)
+
+
+def spread_witnesses(
+    starts: np.ndarray, ends: np.ndarray, sources: Sequence[Any], times: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """How much each witness counts at each instant.
+
+    What a witness says is spread evenly over its time. Of several of one source that overlap each
+    counts for its share, so that no time counts more because windows were cut closer.
+
+    Args:
+        starts, ends: [W] s.
+        sources: [W].
+        times: [T] s, the middle of each instant, :data:`HOP` apart.
+
+    Returns:
+        (shares [T, W], number of sources [T] that speak at each instant).
+    """
+    reach = np.minimum(times[:, None] + HOP / 2, ends) - np.maximum(
+        times[:, None] - HOP / 2, starts
+    )
+    cover = np.clip(reach, 0, None) / HOP
+    names = {source: number for number, source in enumerate(dict.fromkeys(sources))}
+    member = np.zeros((len(sources), len(names)))
+    member[np.arange(len(sources)), [names[source] for source in sources]] = 1
+    crowd = cover @ member
+    share = cover / np.maximum(crowd @ member.T, 1) * HOP / (ends - starts)
+    return share, np.minimum(crowd, 1).sum(1)
+
+
+# ----------------------------------------------------------------------------------- along time
+
+
+def make_transitions(weights: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Chances of the states at first [S], and from one instant to the next [S, S]."""
+    steps = torch.as_tensor(np.log(RATES))
+    size = len(steps)
+    width = torch.as_tensor(weights.drift, dtype=steps.dtype) * HOP**0.5
+    near = torch.softmax(-0.5 * ((steps[:, None] - steps) / width) ** 2, 1)
+    restart, change = HOP * weights.restart, HOP * weights.change
+    walk = (1 - restart) * near + restart / size
+    go = torch.full((size, 1), change, dtype=steps.dtype)
+    come = torch.full((1, size), change / size, dtype=steps.dtype)
+    stay = torch.full((1, 1), 1 - change, dtype=steps.dtype)
+    moves = torch.cat([torch.cat([(1 - change) * walk, go], 1), torch.cat([come, stay], 1)])
+    first = torch.full((size + 1,), weights.present / size, dtype=steps.dtype)
+    first[-1] = 1 - weights.present
+    return first, moves
+
+
+def smooth(
+    evidence: torch.Tensor, first: torch.Tensor, moves: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Chances of the states at every instant, given all instants (forward-backward).
+
+    Rabiner, Proc. IEEE 1989, 77, 257, section III.
+
+    Args:
+        evidence: [..., T, S] logarithms of likelihoods.
+        first, moves: of :func:`make_transitions`.
+
+    Returns:
+        (chances given all instants, chances given the instants so far), each [..., T, S].
+    """
+    likely = (evidence - evidence.amax(-1, keepdim=True)).exp()
+    forward = []
+    state = first.expand_as(likely[..., 0, :])
+    for step in range(likely.shape[-2]):
+        state = (state @ moves if step else state) * likely[..., step, :]
+        state = state / state.sum(-1, keepdim=True)
+        forward.append(state)
+    later = torch.ones_like(state)
+    chances = [state]
+    for step in range(likely.shape[-2] - 1, 0, -1):
+        later = (likely[..., step, :] * later) @ moves.T
+        later = later / later.sum(-1, keepdim=True)
+        both = forward[step - 1] * later
+        chances.append(both / both.sum(-1, keepdim=True))
+    return torch.stack(chances[::-1], -2), torch.stack(forward, -2)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A heart rate as the posterior has it.
+
+    Attributes:
+        bpm: its median, if there is a pulse.
+        uncertainty: half of the central 68 % in bpm.
+        confidence: chance that there is a pulse and its rate within :data:`WITHIN` of ``bpm``.
+        present: chance that there is a pulse.
+        low, high: bpm, ends of the central 68 %.
+    """
+
+    bpm: float
+    uncertainty: float
+    confidence: float
+    present: float
+    low: float
+    high: float
+
+
+class Posterior:
+    """Chances of every heart rate, and of none, at every instant of a clip.
+
+    Attributes:
+        times: [T] s, the middle of each instant.
+        chances: [T, len(RATES) + 1], the last of no pulse.
+    """
+
+    def __init__(self, witnesses: Sequence[Witness], weights: Weights, span: tuple[float, float]):
+        """Add up what witnesses say.
+
+        Args:
+            witnesses: in any order; none at all is allowed.
+            weights: of the reading.
+            span: (start, end) of the time in s.
+        """
+        count = max(1, round((span[1] - span[0]) / HOP))
+        self.times = span[0] + (np.arange(count) + 0.5) * HOP
+        self._first, self._moves = make_transitions(weights)
+        self.witnesses = list(witnesses)
+        self._sayings = np.zeros((0, len(RATES) + 1))
+        self._shares = np.zeros((count, 0))
+        evidence = torch.zeros(count, len(RATES) + 1, dtype=torch.float64)
+        if witnesses:
+            lines, signs, seconds = stack_witnesses(witnesses)
+            said = weigh(lines, signs, seconds, weights)
+            starts, ends = (np.array([getattr(w, n) for w in witnesses]) for n in ("start", "end"))
+            sources = [witness.source for witness in witnesses]
+            self._shares, speaking = spread_witnesses(starts, ends, sources, self.times)
+            factor = weights.scale * np.maximum(speaking, 1) ** -weights.overlap
+            evidence = torch.from_numpy(factor[:, None] * self._shares) @ said
+            self._sayings = said.numpy()
+        chances, forward = smooth(evidence, self._first, self._moves)
+        self.chances, self._forward = chances.numpy(), forward.numpy()
+
+    def score_witnesses(self) -> np.ndarray:
+        """[W] log of how likely each is at the rates that all of them find, over any rate."""
+        rates = self.chances[:, :-1]
+        rates = rates / np.maximum(rates.sum(1, keepdims=True), np.finfo(float).tiny)
+        weighed = self._shares.T @ rates  # [W, R]
+        total = np.maximum(weighed.sum(1), np.finfo(float).tiny)
+        likely = (weighed * np.exp(self._sayings[:, :-1])).sum(1) / total
+        return np.log(np.maximum(likely, np.finfo(float).tiny))
+
+    def find_instants(self) -> list[Estimate]:
+        """The estimate of every instant."""
+        return [_summarise_chances(chances) for chances in self.chances]
+
+    def read_span(self, start: float, end: float) -> Estimate:
+        """The estimate of their mean chances, of the instants between two times."""
+        inside = (self.times >= start) & (self.times <= end)
+        if not inside.any():
+            inside = np.abs(self.times - (start + end) / 2).argmin()[None]
+        return _summarise_chances(self.chances[inside].mean(0))
+
+    def read_clip(self, start: float = -np.inf, end: float = np.inf) -> Estimate:
+        """The mean rate between two times, from courses of the rate drawn from the posterior.
+
+        A course has a pulse that has one for :data:`SHORTEST_PULSE` (or half of a shorter clip).
+        """
+        inside = np.flatnonzero((self.times >= start) & (self.times <= end))
+        if not len(inside):
+            inside = np.arange(len(self.times))
+        courses = self._draw_courses(inside[0], inside[-1])
+        beating = courses < len(RATES)
+        seconds = beating.sum(0) * HOP
+        there = seconds >= min(SHORTEST_PULSE, 0.5 * HOP * len(inside))
+        if not there.any():
+            return Estimate(np.nan, np.nan, 0.0, 0.0, np.nan, np.nan)
+        rates = np.append(RATES, 0.0)[courses].sum(0)[there] / beating.sum(0)[there]
+        low, bpm, high = np.quantile(rates, (0.16, 0.5, 0.84))
+        near = (np.abs(rates - bpm) <= WITHIN).sum() / courses.shape[1]
+        return Estimate(bpm, (high - low) / 2, near, there.mean(), low, high)
+
+    def _draw_courses(self, first: int, last: int) -> np.ndarray:
+        """[instants, PATHS] states, drawn from the posterior backwards from the last instant."""
+        dice = np.random.default_rng(0)
+        state = _draw(np.tile(self.chances[last], (PATHS, 1)), dice)
+        courses = [state]
+        moves = self._moves.numpy()
+        for step in range(last - 1, first - 1, -1):
+            state = _draw(self._forward[step] * moves.T[state], dice)
+            courses.append(state)
+        return np.stack(courses[::-1])
+
+
+def stack_witnesses(
+    witnesses: Iterable[Witness],
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Lines [W, R], signs [W, S] and seconds [W] of witnesses."""
+    some = list(witnesses)
+    columns = ([w.lines for w in some], [w.signs for w in some], [w.seconds for w in some])
+    lines, signs, seconds = (torch.from_numpy(np.array(c, dtype=float)) for c in columns)
+    return lines, signs, seconds
+
+
+def _draw(chances, dice):
+    """[P] one state for each row [P, S] of chances."""
+    upto = chances.cumsum(1)
+    return (upto < dice.uniform(0, 1, (len(upto), 1)) * upto[:, -1:]).sum(1)
+
+
+def _summarise_chances(chances: np.ndarray) -> Estimate:
+    """The estimate of chances [S] of one instant."""
+    pulse = chances[:-1]
+    present = float(pulse.sum())
+    if present <= 0:
+        return Estimate(np.nan, np.nan, 0.0, 0.0, np.nan, np.nan)
+    edges = np.append(RATES, RATES[-1] * RATES[1] / RATES[0]) * (RATES[0] / RATES[1]) ** 0.5
+    upto = np.concatenate([[0], pulse.cumsum()])
+    low, bpm, high = (float(np.interp(q * present, upto, edges)) for q in (0.16, 0.5, 0.84))
+    below, above = np.interp([bpm - WITHIN, bpm + WITHIN], edges, upto)
+    return Estimate(bpm, (high - low) / 2, float(above - below), present, low, high)

@@ -1,0 +1,162 @@
+"""Witnesses add up: what many drawings say of the rate, along time, and how sure it is."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from stand_ins import NONE, READING
+
+from pulse_plantain import posterior
+from pulse_plantain.posterior import RATES, SIGNS, Posterior, Weights, Witness
+
+SAMPLING_RATE, SAMPLES = 12.0, 96
+
+
+def witness(bpm, start=0.0, noise=0.5, source="face", seed=0):
+    """8 s of an even pulse in complex noise (``bpm`` None: noise alone)."""
+    dice = np.random.default_rng([seed, round(start)])
+    times = start + np.arange(SAMPLES) / SAMPLING_RATE
+    trace = noise * (dice.standard_normal((2, SAMPLES)) * [[1], [1j]]).sum(0)
+    if bpm:
+        trace = trace + np.exp(2j * np.pi * bpm / 60 * times)
+    lines = posterior.find_lines(trace, SAMPLING_RATE)
+    signs = np.array([posterior.to_log_odds(lines.max()), -6.5, *NONE])
+    return Witness(start, start + 8, source, lines, signs)
+
+
+def test_a_pure_line_has_all_its_power_in_it_and_noise_has_little_anywhere():
+    times = np.arange(SAMPLES) / SAMPLING_RATE
+    pure = posterior.find_lines(np.exp(2j * np.pi * 75 / 60 * times), SAMPLING_RATE)
+    assert pure.max() == pytest.approx(1, abs=2e-3) and abs(RATES[pure.argmax()] - 75) < 0.3
+    assert pure[np.abs(RATES - 75) > 15].max() < 0.06
+    backwards = posterior.find_lines(np.exp(-2j * np.pi * 75 / 60 * times), SAMPLING_RATE)
+    assert backwards.max() < 0.01
+    assert not posterior.find_lines(np.zeros((2, SAMPLES), complex), SAMPLING_RATE).any()
+
+
+def test_one_clear_witness_finds_the_rate_and_noise_finds_none():
+    clear = Posterior([witness(72.0, noise=0.1)], READING, (0, 8)).read_clip()
+    assert clear.bpm == pytest.approx(72, abs=0.5) and clear.uncertainty < 1.5
+    noise = Posterior([witness(None)], READING, (0, 8)).read_clip()
+    assert noise.confidence < 0.4
+
+
+def test_faint_witnesses_that_agree_are_surer_than_one_and_those_that_disagree_are_not():
+    def read(rates):
+        some = [witness(bpm, 0.0, 0.7, n, seed=n) for n, bpm in enumerate(rates)]
+        return Posterior(some, READING, (0, 8)).read_clip()
+
+    one, eight = read([64.0]), read([64.0] * 8)
+    assert eight.confidence > one.confidence + 0.1
+    assert eight.bpm == pytest.approx(64, abs=1.5)
+    scattered = read([48.0, 64.0, 80.0, 97.0, 115.0, 130.0, 150.0, 170.0])
+    assert scattered.confidence < eight.confidence - 0.2
+
+
+def test_witnesses_of_one_place_that_overlap_count_as_much_as_time_they_cover():
+    times = np.arange(16) + 0.5
+    starts, ends = np.array([0.0, 4.0, 8.0]), np.array([8.0, 12.0, 16.0])
+    share, speaking = posterior.spread_witnesses(starts, ends, ["a", "a", "a"], times)
+    assert share.sum() * 8 == pytest.approx(16)  # seconds covered
+    np.testing.assert_allclose(share[:4, 0], 1 / 8)
+    np.testing.assert_allclose(share[5], [1 / 16, 1 / 16, 0])
+    assert (speaking == 1).all()
+    apart, speaking = posterior.spread_witnesses(starts, ends, ["a", "b", "c"], times)
+    np.testing.assert_allclose(apart[5], [1 / 8, 1 / 8, 0])
+    assert speaking[5] == 2
+
+
+def test_more_witnesses_count_for_less_each_by_the_overlap():
+    copies = [witness(72.0, source=n) for n in range(16)]
+    sure = replace(READING, overlap=0.0)
+    shy = replace(READING, overlap=1.0)
+    one = Posterior(copies[:1], shy, (0, 8)).chances
+    np.testing.assert_allclose(Posterior(copies, shy, (0, 8)).chances, one, atol=1e-9)
+    assert np.ptp(Posterior(copies, sure, (0, 8)).chances[4]) > np.ptp(one[4])
+
+
+def test_forward_backward_is_what_all_courses_say():
+    """Against the sum over all 3^4 courses of a small chain."""
+    dice = np.random.default_rng(0)
+    first = torch.tensor(dice.dirichlet([1, 1, 1]))
+    moves = torch.tensor(dice.dirichlet([1, 1, 1], 3))
+    evidence = torch.tensor(dice.standard_normal((4, 3)))
+    total = np.zeros((4, 3))
+    for course in np.ndindex(3, 3, 3, 3):
+        chance = float(first[course[0]])
+        for a, b in pairwise(course):
+            chance *= float(moves[a, b])
+        chance *= np.exp(sum(float(evidence[t, s]) for t, s in enumerate(course)))
+        for t, s in enumerate(course):
+            total[t, s] += chance
+    chances, forward = posterior.smooth(evidence, first, moves)
+    np.testing.assert_allclose(chances, total / total.sum(1, keepdims=True), atol=1e-12)
+    np.testing.assert_allclose(chances[-1], forward[-1], atol=1e-12)
+
+
+def test_a_rate_that_climbs_is_followed():
+    rates = np.linspace(60, 80, 12)
+    some = [witness(bpm, 4.0 * n, 0.3, seed=n) for n, bpm in enumerate(rates)]
+    read = Posterior(some, READING, (0, 52))
+    found = np.array([one.bpm for one in read.find_instants()])
+    truth = np.interp(read.times, 4.0 * np.arange(12) + 4, rates)
+    assert np.abs(found - truth)[4:-4].max() < 2.5
+    clip = read.read_clip()
+    assert clip.bpm == pytest.approx(truth.mean(), abs=1.0) and clip.confidence > 0.9
+
+
+def test_a_pulse_may_come_and_go_and_silence_costs_only_its_own_seconds():
+    quiet = replace(READING, silence=(0.5, -1.5, 0.0, *NONE))
+    some = [witness(None, 4.0 * n, seed=n) for n in range(5)]
+    some += [witness(66.0, 24.0 + 4 * n, 0.2, seed=n) for n in range(6)]
+    read = Posterior(some, quiet, (0, 52))
+    assert read.read_span(0, 18).present < 0.3 and read.read_span(30, 50).present > 0.9
+    clip = read.read_clip()
+    assert clip.bpm == pytest.approx(66, abs=1) and clip.confidence > 0.9
+
+
+def test_instants_without_witnesses_know_what_their_neighbours_allow():
+    some = [witness(72.0, start, 0.1) for start in (0.0, 22.0)]
+    read = Posterior(some, READING, (0, 30))
+    in_gap, seen = read.find_instants()[15], read.find_instants()[4]
+    assert in_gap.bpm == pytest.approx(72, abs=2)
+    assert in_gap.uncertainty > 1.5 * seen.uncertainty
+    assert in_gap.confidence < seen.confidence
+    nobody = Posterior([], READING, (0, 10)).read_clip()
+    assert nobody.confidence < 0.2
+
+
+def test_confidence_is_the_chance_of_being_right_where_the_model_holds():
+    """Truths drawn from the posterior itself lie within 3 bpm as often as it says."""
+    some = [witness(64.0, 0.0, 1.4, n, seed=n) for n in range(3)]
+    read = Posterior(some, READING, (0, 8))
+    estimate = read.find_instants()[4]
+    chances = read.chances[4]
+    near = np.abs(RATES - estimate.bpm) <= posterior.WITHIN
+    assert estimate.confidence == pytest.approx(chances[:-1][near].sum(), abs=0.03)
+    assert estimate.present == pytest.approx(chances[:-1].sum())
+    assert estimate.low < estimate.bpm < estimate.high
+
+
+def test_the_reading_is_the_same_each_time():
+    some = [witness(64.0, 0.0, 1.4, n, seed=n) for n in range(3)]
+    reads = [Posterior(some, READING, (0, 8)).read_clip() for _ in range(2)]
+    assert reads[0] == reads[1]
+
+
+def test_weights_survive_json_and_refuse_what_they_do_not_know():
+    weights = replace(Weights(), sharpness=4.5)
+    assert Weights.from_dict(weights.to_dict()) == weights
+    with pytest.raises(ValueError, match=r"no numbers named \['blur'\]"):
+        Weights.from_dict({"blur": 1.0})
+    with pytest.raises(ValueError, match=f"trust must have {len(SIGNS) + 1} numbers"):
+        Weights.from_dict({"trust": [1.0]})
+
+
+def test_signs_that_are_not_known_are_average():
+    known = replace(witness(72.0), signs=np.array(READING.mean))
+    unknown = replace(known, signs=np.full(len(SIGNS), np.nan))
+    reads = [Posterior([one], READING, (0, 8)).chances for one in (known, unknown)]
+    np.testing.assert_allclose(*reads, atol=1e-9)

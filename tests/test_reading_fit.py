@@ -1,0 +1,154 @@
+"""Numbers of the reading that are fitted: to clips, to hearts, and how they are judged."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from stand_ins import NONE, READING
+
+from pulse_plantain import posterior
+from pulse_plantain.lab import calibration, photographs, reading_fit, reliability
+from pulse_plantain.lab.painted import FaceTrace, paint, read_face_traces, sum_up
+from pulse_plantain.posterior import Witness
+from pulse_plantain.video import ClipError
+
+
+def make_evidence(number, bpm, noise):
+    """8 s of six sources that show a rate (None: nothing) in noise."""
+    dice = np.random.default_rng(number)
+    times = np.arange(96) / 12
+    witnesses = []
+    for source in range(6):
+        trace = noise * (dice.standard_normal((2, 96)) * [[1], [1j]]).sum(0)
+        level = -9.0 if bpm is None else -6.0
+        if bpm:
+            trace = trace + np.exp(2j * np.pi * bpm / 60 * times)
+        lines = posterior.find_lines(trace, 12.0)
+        signs = np.array([posterior.to_log_odds(lines.max()), level + dice.normal(), *NONE])
+        witnesses.append(Witness(0.0, 8.0, str(source), lines, signs))
+    rates = np.full(8, np.nan if bpm is None else bpm)
+    return reading_fit.Evidence(f"clip-{number}", witnesses, 8.0, rates)
+
+
+@pytest.fixture(scope="module")
+def evidence():
+    dice = np.random.default_rng(0)
+    some = [make_evidence(n, dice.uniform(50, 150), dice.uniform(0.4, 1.3)) for n in range(24)]
+    return some + [make_evidence(100 + n, None, 1.0) for n in range(16)]
+
+
+def test_the_fit_learns_what_tells_a_pulse_from_none(evidence):
+    flat = replace(READING, trust=(0.0,) * 8, silence=(0.0,) * 8)
+    fit = reading_fit.Fit(evidence[::2], flat)
+    before = fit.loss().item()
+    fitted = fit.run(40, 0.1)
+    assert fit.loss().item() < before - 0.5
+    assert fitted.trust[1] > 0.1 and fitted.silence[2] < -0.3  # the line; the amplitude
+    assert all(value <= 0 for value in fitted.trust[6:]) and fitted.doubt > 0
+    rows = reading_fit.judge(evidence[1::2], fitted)
+    beating = [row for row in rows if row["reference"]]
+    silent = [row for row in rows if not row["reference"]]
+    assert np.mean([abs(row["bpm"] - row["reference"]) <= 3 for row in beating]) > 0.8
+    assert max(row["confidence"] for row in silent) < np.median([r["confidence"] for r in beating])
+
+
+def test_evidence_is_kept_whole(evidence, tmp_path):
+    one = replace(
+        evidence[0],
+        witnesses=[replace(w, source=((0.0, 0.0, 1.0, 1.0), 8.0)) for w in evidence[0].witnesses],
+    )
+    one.save(tmp_path / "clip-0.npz")
+    again = reading_fit.Evidence.load(tmp_path / "clip-0.npz")
+    assert again.name == "clip-0" and again.seconds == 8
+    np.testing.assert_allclose(again.witnesses[3].lines, one.witnesses[3].lines, atol=1e-6)
+    np.testing.assert_array_equal(again.rates, one.rates)
+
+
+def test_thinned_clips_have_all_some_and_one_of_the_sources(evidence):
+    counts = [len(one.witnesses) for one, _ in reading_fit.thin(evidence[:1])]
+    assert counts == [6, 6, 1]
+
+
+def test_the_walk_of_a_heart_is_that_of_its_logarithm():
+    dice = np.random.default_rng(0)
+    step = 0.01
+    intervals = []
+    for _ in range(20):
+        logs = np.cumsum(step * dice.standard_normal(400))
+        intervals.append(np.exp(-logs))  # one beat a second: the walk's own clock, nearly
+    assert reading_fit.fit_walk(intervals) == pytest.approx(step, rel=0.25)
+    assert reading_fit.fit_walk([np.ones(100)]) == pytest.approx(0, abs=1e-9)
+
+
+def test_confidence_is_compared_with_the_share_that_is_right():
+    rows = [{"bpm": 70.0, "reference": 71.0, "confidence": 0.95}] * 9
+    rows += [{"bpm": 70.0, "reference": 90.0, "confidence": 0.95}]
+    rows += [{"bpm": 70.0, "reference": 0.0, "confidence": 0.25}] * 10
+    found = reliability.compare_confidences(rows)
+    assert found["bins"] == [
+        {"clips": 10, "confidence": pytest.approx(0.25), "right": 0.0},
+        {"clips": 10, "confidence": pytest.approx(0.95), "right": pytest.approx(0.9)},
+    ]
+    assert found["calibration_error"] == pytest.approx(0.15)
+    figures = calibration.summarise(rows, 0.8)
+    assert figures["answered"] == 1 and figures["answered_without_pulse"] == 0
+    assert figures["mae_bpm"] == pytest.approx(2.9)
+
+
+def test_photographs_are_held_under_each_kind_of_light():
+    dice = np.random.default_rng(0)
+    picture = dice.integers(40, 200, (316, 421, 3), dtype=np.uint8)
+
+    def measure(seed):
+        frames = [frame for _, frame in photographs.hold_photograph(picture, seed, 8.0)]
+        mean = np.array([frame.mean() for frame in frames])
+        spectrum = np.abs(np.fft.rfft(mean / mean.mean() - 1)) ** 2
+        return mean.std() / mean.mean(), spectrum[6:25].max() / spectrum[1:].sum(), frames
+
+    steady, fluttering, beating = (measure(seed) for seed in (0, 1, 2))
+    assert steady[0] < 2e-4 < min(fluttering[0], beating[0])
+    assert beating[1] > 0.5 > fluttering[1]
+    still = np.abs(np.diff(np.array(steady[2][:2], float), axis=0)).mean()
+    shaken = np.abs(np.diff(np.array(measure(3)[2][:2], float), axis=0)).mean()
+    assert shaken > 1.2 * still
+    assert steady[2][0].shape == (240, 320, 3) and len(steady[2]) == 240
+
+
+def test_clips_of_photographs_are_written_once_with_their_truth(tmp_path):
+    from PIL import Image
+
+    source = tmp_path / "pictures"
+    source.mkdir()
+    Image.new("RGB", (50, 80), (120, 90, 70)).save(source / "wall.png")
+    (source / "notes.txt").write_text("no picture")
+    paths = photographs.find_photographs(source)
+    photographs.render_photographs(tmp_path / "out", paths, 1, 1.0)
+    (clip,) = (tmp_path / "out").glob("*.mp4")
+    truth = json.loads(clip.with_suffix(".json").read_text())
+    assert clip.name == "photograph-0000-wall.mp4" and truth["bpm"] == 0
+    stamp = clip.stat().st_mtime_ns
+    photographs.render_photographs(tmp_path / "out", paths, 1, 1.0)
+    assert clip.stat().st_mtime_ns == stamp
+    with pytest.raises(ClipError, match="no photographs"):
+        photographs.find_photographs(tmp_path)
+
+
+def test_a_painted_trace_has_its_colours_and_its_reference(tmp_path):
+    time = np.arange(0, 20, 1 / 60)
+    rgb = np.array([150.0, 100, 90]) + np.cos(2 * np.pi * 1.25 * time)[:, None] * [0.1, 0.4, 0.2]
+    arrays = {"time": time, "rgb": rgb, "ppg_time": time, "ppg": np.cos(2 * np.pi * 1.25 * time)}
+    np.savez(tmp_path / "person-x.npz", **arrays)
+    (trace,) = read_face_traces(tmp_path)
+    assert isinstance(trace, FaceTrace) and trace.name == "person-x"
+    assert trace.read_reference(4.0, 8.0) == pytest.approx(75, abs=0.3)
+    pictures = np.stack(list(paint(trace.cut(4.0, 2.0))))
+    assert pictures.shape == (60, 192, 192, 3)
+    np.testing.assert_allclose(
+        pictures[:, 80:100, 86:106].mean((0, 1, 2)), [150, 100, 90], atol=0.2
+    )
+    np.testing.assert_allclose(pictures[:, :9, :9].mean((0, 1, 2)), [90, 100, 110], atol=0.2)
+    rows = [{"bpm": 75.0, "reference": 74.0, "pos": 90.0, "answered": True}]
+    assert sum_up(rows)["within_3_bpm"] == 1 and sum_up(rows)["pos_within_3_bpm"] == 0
+    with pytest.raises(ClipError, match="no traces"):
+        read_face_traces(tmp_path / "none")
