@@ -293,7 +293,7 @@ def assemble_output(
     )
 
 
-def _collect_arrays(course, form, times, bvp):
+def _collect_arrays(course, form, times, bvp) -> dict[str, Any]:
     """The arrays of an output, by name."""
     members = np.stack([one.members for one in course], 1)
     sheets = [one.sheet for one in course]

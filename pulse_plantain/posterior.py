@@ -152,7 +152,7 @@ def find_lines(traces: np.ndarray, sampling_rate: float) -> np.ndarray:
     return np.square(np.abs(traces @ turns)) / np.maximum(power, np.finfo(float).tiny)
 
 
-def to_log_odds(share: np.ndarray | float) -> np.ndarray:
+def to_log_odds(share: Any) -> np.ndarray:
     """log(p / (1 - p)) of shares p, which are kept a thousandth away from 0 and 1."""
     kept = np.clip(share, 1e-3, 1 - 1e-3)
     return np.log(kept / (1 - kept))
@@ -344,7 +344,7 @@ class Posterior:
         """The estimate of their mean chances, of the instants between two times."""
         inside = (self.times >= start) & (self.times <= end)
         if not inside.any():
-            inside = np.abs(self.times - (start + end) / 2).argmin()[None]
+            inside = np.abs(self.times - (start + end) / 2) <= HOP / 2
         return _summarise_chances(self.chances[inside].mean(0))
 
     def read_clip(self, start: float = -np.inf, end: float = np.inf) -> Estimate:

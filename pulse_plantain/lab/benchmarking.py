@@ -18,7 +18,8 @@ from pulse_plantain.drawing import Drawing
 from pulse_plantain.lab.synthetic import Recipe, write_clip
 from pulse_plantain.lab.training import measure_peak_gib
 from pulse_plantain.pipeline import PulsePipeline
-from pulse_plantain.search import read_sheets
+from pulse_plantain.reading import Glance, read_sheets
+from pulse_plantain.search import WHOLE, read_drawn
 from pulse_plantain.video import ClipError, read_frames
 from pulse_plantain.windows import encode_windows
 
@@ -117,7 +118,8 @@ def time_window(pipe: PulsePipeline, clip: Path) -> dict[str, float]:
     watch.lap("transformer")
     sheets = list(pipe.decode_sheets(latents, 1))
     watch.lap("vae_decode")
-    read_sheets(windows, sheets, pipe.layout.geometry)
+    drawn = read_sheets([Glance(windows[0], WHOLE)], sheets, pipe.layout.geometry)
+    read_drawn(drawn, pipe.reading_weights, (windows[0].start, windows[0].end)).read_clip()
     watch.lap("read")
     model = sum(watch.seconds[name] for name in ("vae_encode", "transformer", "vae_decode"))
     return watch.seconds | {"model": model}

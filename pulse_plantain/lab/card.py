@@ -338,14 +338,15 @@ def describe_training(results: Results) -> str:
     rows = results.load_log("train-adapter.jsonl")
     last = [row["validation"] for row in rows if "validation" in row][-1]
     runs = list_runs(rows)
+    lights = [row["settings"].get("light") for row in rows if "settings" in row]
     base = results.load_log("train-base.jsonl")
     psnr = [row["psnr_db"] for row in base if "psnr_db" in row][-1]
     return (
         f"The adapter saw {sum(runs):,} clips, repetitions counted, in {len(runs)} runs. On "
-        f"{last['clips']} simulated webcam clips of validation subjects, each looked at once with "
-        f"nothing withheld, it ends at a MAE of {last['mae_bpm']:.2f} bpm with a median of "
-        f"{last['median_bpm']:.2f} bpm and {last['within_3_bpm']:.1%} within 3 bpm; its confidence "
-        f"tells clips with a pulse from clips without one with an AUC of "
+        f"{last['clips']} simulated webcam clips of validation subjects in {lights[-1]} light, "
+        f"each looked at once with nothing withheld, it ends at a MAE of {last['mae_bpm']:.2f} bpm "
+        f"with a median of {last['median_bpm']:.2f} bpm and {last['within_3_bpm']:.1%} within 3 "
+        f"bpm; its confidence tells clips with a pulse from clips without one with an AUC of "
         f"{last['auc_pulse_against_none']:.3f}. The base draws picture tasks that it has not seen "
         f"in one step at a PSNR of {psnr['one step']:.1f} dB, where its VAE alone reaches "
         f"{psnr['vae']:.1f} dB and the unchanged input {psnr['the source itself']:.1f} dB."

@@ -101,7 +101,7 @@ def _draw_reliability(axes: Axes, reliability):
 
 def _draw_confidences(axes: Axes, rows, null):
     """Confidences of recordings with a pulse and without."""
-    edges = np.linspace(0, 1, 21)
+    edges = np.linspace(0, 1, 21).tolist()
     columns = [[row["confidence"] for row in some] for some in (rows, null)]
     labels = [f"with a pulse ({len(rows)})", f"without ({len(null)})"]
     axes.hist(columns, edges, label=labels, color=["C0", "0.6"])

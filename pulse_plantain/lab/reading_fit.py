@@ -161,8 +161,8 @@ def fit_walk(intervals: Iterable[np.ndarray]) -> float:
     for one in intervals:
         beats = np.concatenate([[0.0], np.cumsum(one)])
         times = np.arange(2.0, beats[-1] - 2.0, HOP)
-        turns = np.interp([times - 2, times + 2], beats, np.arange(len(beats)))
-        logs = np.log((turns[1] - turns[0]) / 4)
+        before, after = (np.interp(times + way, beats, np.arange(len(beats))) for way in (-2, 2))
+        logs = np.log((after - before) / 4)
         steps.append(logs[WALK_LAG:] - logs[:-WALK_LAG])
     return float(np.sqrt(np.mean(np.concatenate(steps) ** 2) / (WALK_LAG * HOP)))
 
@@ -213,8 +213,13 @@ def _make_case(one: Evidence, weight: float, first_row: int) -> _Case:
     sources = [witness.source for witness in one.witnesses]
     shares, speaking = posterior.spread_witnesses(starts, ends, sources, times)
     rows = torch.arange(first_row, first_row + len(one.witnesses))
-    tensors = (torch.from_numpy(x) for x in (shares, np.maximum(speaking, 1), _aim(one.rates)))
-    return _Case(rows, *tensors, weight)
+    return _Case(
+        rows,
+        shares=torch.from_numpy(shares),
+        speaking=torch.from_numpy(np.maximum(speaking, 1)),
+        target=torch.from_numpy(_aim(one.rates)),
+        weight=weight,
+    )
 
 
 class Fit:
