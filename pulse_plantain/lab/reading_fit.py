@@ -254,6 +254,7 @@ class Fit:
         for name in ("trust", "silence"):
             self.values[name] = torch.full_like(self.values[name], -1.0)
             self.values[name][0] = 0.0
+        self.values["beats"] = torch.zeros(2, dtype=torch.float64)
         for value in self.values.values():
             value.requires_grad_(True)
 
@@ -263,6 +264,8 @@ class Fit:
         for name, side in (("trust", way), ("silence", -way)):
             bounded = side * torch.nn.functional.softplus(values[name])
             values[name] = torch.where(way == 0, values[name], bounded)
+        tilt, bend = values["beats"]  # too few beats and too many are not read better
+        values["beats"] = torch.stack([tilt, -torch.nn.functional.softplus(bend)])
         return SimpleNamespace(mean=self.start.mean, spread=self.start.spread, **values)
 
     def loss(self) -> torch.Tensor:
@@ -288,7 +291,7 @@ class Fit:
         )
         return torch.stack(losses).sum() / total + self.ridge * small
 
-    def run(self, steps: int = 150, rate: float = 0.05) -> Weights:
+    def run(self, steps: int = 70, rate: float = 0.08) -> Weights:
         """Fit, and return the weights."""
         optimizer = torch.optim.Adam(list(self.values.values()), lr=rate)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
