@@ -83,9 +83,13 @@ class Weights:
             one for each sign.
         beats: of the same log odds: of the logarithm of the beats that the drawing would show, and
             of its square.
-        silence: of the logarithm of the likelihood that a drawing has without a pulse over the one
-            that it has with a pulse of unknown rate: a constant, and one for each sign.
-        scale, overlap: n witnesses of one instant count as scale * n ** (1 - overlap).
+        silence: of x, where -log(1 + exp(-x)) is the logarithm of the likelihood that a drawing has
+            without a pulse over the one that it has with a pulse of unknown rate: a constant, and
+            one for each sign. A drawing that shows nothing says 0 here, too: where it looks there
+            may be no skin.
+        scale, overlap: n witnesses of one instant, counted by their trust, count as
+            scale * n ** (1 - overlap).
+        quiet: logarithm of the likelihood of no pulse that each instant adds which was looked at.
         present: chance that there is a pulse at first.
         change: chance per second that a pulse comes or goes.
         drift: standard deviation of the logarithm of the rate after a second.
@@ -110,6 +114,7 @@ class Weights:
     )
     scale: float = 1.6
     overlap: float = 0.6994
+    quiet: float = 0.1
     present: float = 0.5
     change: float = 1 / 60
     drift: float = 0.024
@@ -163,8 +168,8 @@ def to_log_odds(share: Any) -> np.ndarray:
 
 def weigh(
     lines: torch.Tensor, signs: torch.Tensor, seconds: torch.Tensor, weights: Any
-) -> torch.Tensor:
-    """What each witness says of every state, as logarithms of likelihoods.
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What each witness says of every state, as logarithms of likelihoods, and its trust.
 
     With a pulse at rate r it is log(1 - c + c q(r)): c is the chance that the drawing shows the
     pulse, q(r) its line at r over the mean of all rates. So a witness that shows nothing says 0.
@@ -176,7 +181,7 @@ def weigh(
         weights: :class:`Weights`, or the same of tensors that are being fitted.
 
     Returns:
-        [W, len(RATES) + 1]; the last is of no pulse.
+        ([W, len(RATES) + 1], the last of no pulse; [W] chance that it shows a pulse of many beats).
     """
     mean, spread, trust, beats, silence = (
         torch.as_tensor(getattr(weights, name), dtype=lines.dtype)
@@ -185,17 +190,43 @@ def weigh(
     level = torch.nan_to_num((signs - mean) / spread).clamp(-3, 3)
     rates = torch.as_tensor(RATES, dtype=lines.dtype)
     shown = (seconds[:, None] * rates / 60 / _ANY_BEATS).log()
-    odds = (trust[0] + level @ trust[1:])[:, None] + beats[0] * shown + beats[1] * shown**2
+    sure = trust[0] + level @ trust[1:]
+    odds = sure[:, None] + beats[0] * shown + beats[1] * shown**2
     line = -weights.sharpness * torch.log1p(-(1 - weights.doubt) * lines)
     ratio = torch.log_softmax(line, 1) + np.log(len(RATES))
     logs = torch.nn.functional.logsigmoid
     pulse = torch.logaddexp(logs(-odds), logs(odds) + ratio)
-    return torch.cat([pulse, (silence[0] + level @ silence[1:])[:, None]], 1)
+    none = logs(silence[0] + level @ silence[1:])
+    return torch.cat([pulse, none[:, None]], 1), sure.sigmoid()
+
+
+def add_up(
+    said: torch.Tensor,
+    trust: torch.Tensor,
+    shares: torch.Tensor,
+    seconds: torch.Tensor,
+    weights: Any,
+) -> torch.Tensor:
+    """What all witnesses say of every state at each instant.
+
+    Args:
+        said, trust: of :func:`weigh`.
+        shares: [T, W] of :func:`spread_witnesses`.
+        seconds: [W].
+        weights: as for :func:`weigh`.
+
+    Returns:
+        [T, len(RATES) + 1] logarithms of likelihoods.
+    """
+    speaking = (shares @ (seconds * trust) / HOP).clamp(min=1)
+    evidence = (weights.scale * speaking**-weights.overlap)[:, None] * (shares @ said)
+    seen = (shares.sum(1) > 0).to(said.dtype)
+    return torch.cat([evidence[:, :-1], evidence[:, -1:] + (weights.quiet * seen)[:, None]], 1)
 
 
 def spread_witnesses(
     starts: np.ndarray, ends: np.ndarray, sources: Sequence[Any], times: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+) -> np.ndarray:
     """How much each witness counts at each instant.
 
     What a witness says is spread evenly over its time. Of several of one source that overlap each
@@ -207,7 +238,7 @@ def spread_witnesses(
         times: [T] s, the middle of each instant, :data:`HOP` apart.
 
     Returns:
-        (shares [T, W], number of sources [T] that speak at each instant).
+        shares [T, W].
     """
     reach = np.minimum(times[:, None] + HOP / 2, ends) - np.maximum(
         times[:, None] - HOP / 2, starts
@@ -217,8 +248,7 @@ def spread_witnesses(
     member = np.zeros((len(sources), len(names)))
     member[np.arange(len(sources)), [names[source] for source in sources]] = 1
     crowd = cover @ member
-    share = cover / np.maximum(crowd @ member.T, 1) * HOP / (ends - starts)
-    return share, np.minimum(crowd, 1).sum(1)
+    return cover / np.maximum(crowd @ member.T, 1) * HOP / (ends - starts)
 
 
 # ----------------------------------------------------------------------------------- along time
@@ -317,12 +347,11 @@ class Posterior:
         evidence = torch.zeros(count, len(RATES) + 1, dtype=torch.float64)
         if witnesses:
             lines, signs, seconds = stack_witnesses(witnesses)
-            said = weigh(lines, signs, seconds, weights)
+            said, trust = weigh(lines, signs, seconds, weights)
             starts, ends = (np.array([getattr(w, n) for w in witnesses]) for n in ("start", "end"))
             sources = [witness.source for witness in witnesses]
-            self._shares, speaking = spread_witnesses(starts, ends, sources, self.times)
-            factor = weights.scale * np.maximum(speaking, 1) ** -weights.overlap
-            evidence = torch.from_numpy(factor[:, None] * self._shares) @ said
+            self._shares = spread_witnesses(starts, ends, sources, self.times)
+            evidence = add_up(said, trust, torch.from_numpy(self._shares), seconds, weights)
             self._sayings = said.numpy()
         chances, forward = smooth(evidence, self._first, self._moves)
         self.chances, self._forward = chances.numpy(), forward.numpy()

@@ -37,7 +37,7 @@ BOXES = 3
 """Boxes that are followed."""
 
 LIVELY = 0.5
-"""Chance of a pulse below which the whole picture is searched again."""
+"""Confidence of the last seconds below which the whole picture is searched again."""
 
 REMEMBERED = 30.0
 """Seconds of witnesses that decide where to look next."""
@@ -214,7 +214,7 @@ class Search:
     def _is_lively(self, end: float) -> bool:
         """Whether the last windows show a pulse."""
         recent = self.read(max(0.0, end - REMEMBERED), end)
-        return recent.read_span(end - self.longest, end).present >= LIVELY
+        return recent.read_span(end - self.longest, end).confidence >= LIVELY
 
     def _rank_boxes(self, boxes: list[Box], end: float) -> list[Box]:
         """Boxes in the order in which they speak for the rate that is found, the best first."""

@@ -19,9 +19,10 @@ READING = Weights(
     doubt=0.1,
     trust=(0.0, 1.5, 1.0, *NONE),
     beats=(0.0, -0.4),
-    silence=(0.0, -0.3, -1.2, *NONE),
+    silence=(2.0, -1.0, -2.0, *NONE),
     scale=1.5,
     overlap=0.6,
+    quiet=0.3,
 )
 """Simple numbers of a reading, of which the line, the amplitude and the beats tell something."""
 

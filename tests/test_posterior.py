@@ -58,23 +58,33 @@ def test_faint_witnesses_that_agree_are_surer_than_one_and_those_that_disagree_a
 def test_witnesses_of_one_place_that_overlap_count_as_much_as_time_they_cover():
     times = np.arange(16) + 0.5
     starts, ends = np.array([0.0, 4.0, 8.0]), np.array([8.0, 12.0, 16.0])
-    share, speaking = posterior.spread_witnesses(starts, ends, ["a", "a", "a"], times)
+    share = posterior.spread_witnesses(starts, ends, ["a", "a", "a"], times)
     assert share.sum() * 8 == pytest.approx(16)  # seconds covered
     np.testing.assert_allclose(share[:4, 0], 1 / 8)
     np.testing.assert_allclose(share[5], [1 / 16, 1 / 16, 0])
-    assert (speaking == 1).all()
-    apart, speaking = posterior.spread_witnesses(starts, ends, ["a", "b", "c"], times)
+    apart = posterior.spread_witnesses(starts, ends, ["a", "b", "c"], times)
     np.testing.assert_allclose(apart[5], [1 / 8, 1 / 8, 0])
-    assert speaking[5] == 2
+
+
+def test_a_drawing_that_shows_nothing_is_neutral_and_does_not_dilute_the_others():
+    """Where it looks there may be no skin."""
+    clear = [witness(72.0, 0.0, 0.3, f"face {n}", seed=n) for n in range(4)]
+    blank = [
+        replace(witness(None, 0.0, 1.0, f"wall {n}", seed=n), lines=0 * RATES) for n in range(30)
+    ]
+    blank = [replace(one, signs=np.array([-7.0, -9.5, *NONE])) for one in blank]
+    alone, crowded = (Posterior(some, READING, (0, 8)) for some in (clear, clear + blank))
+    assert alone.read_clip().confidence > 0.9
+    np.testing.assert_allclose(crowded.chances, alone.chances, atol=0.02)
 
 
 def test_more_witnesses_count_for_less_each_by_the_overlap():
     copies = [witness(72.0, source=n) for n in range(16)]
     sure = replace(READING, overlap=0.0)
     shy = replace(READING, overlap=1.0)
-    one = Posterior(copies[:1], shy, (0, 8)).chances
-    np.testing.assert_allclose(Posterior(copies, shy, (0, 8)).chances, one, atol=1e-9)
-    assert np.ptp(Posterior(copies, sure, (0, 8)).chances[4]) > np.ptp(one[4])
+    few = Posterior(copies[:4], shy, (0, 8)).chances  # each has a trust of about a half or more
+    np.testing.assert_allclose(Posterior(copies, shy, (0, 8)).chances, few, atol=1e-9)
+    assert np.ptp(Posterior(copies, sure, (0, 8)).chances[4]) > np.ptp(few[4])
 
 
 def test_forward_backward_is_what_all_courses_say():
@@ -108,7 +118,7 @@ def test_a_rate_that_climbs_is_followed():
 
 
 def test_a_pulse_may_come_and_go_and_silence_costs_only_its_own_seconds():
-    quiet = replace(READING, silence=(0.5, -1.5, 0.0, *NONE))
+    quiet = replace(READING, quiet=0.4)
     some = [witness(None, 4.0 * n, seed=n) for n in range(5)]
     some += [witness(66.0, 24.0 + 4 * n, 0.2, seed=n) for n in range(6)]
     read = Posterior(some, quiet, (0, 52))

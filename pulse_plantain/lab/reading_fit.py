@@ -27,7 +27,7 @@ WALK_LAG = 8
 FINE, COARSE = 0.75, 1.5
 """bpm: widths of the two kernels by which a course of rates is compared with the truth."""
 
-_FITTED = ("sharpness", "doubt", "trust", "beats", "silence", "scale", "overlap")
+_FITTED = ("sharpness", "doubt", "trust", "beats", "silence", "scale", "overlap", "quiet")
 _POSITIVE = ("sharpness", "doubt", "scale")
 
 _DIRECTIONS = {
@@ -176,7 +176,6 @@ class _Case:
 
     rows: torch.Tensor
     shares: torch.Tensor
-    speaking: torch.Tensor
     target: torch.Tensor  # [2, T, S], what the two kernels take of every state
     weight: float
 
@@ -211,12 +210,11 @@ def _make_case(one: Evidence, weight: float, first_row: int) -> _Case:
     times = (np.arange(len(one.rates)) + 0.5) * HOP
     starts, ends = (np.array([getattr(w, n) for w in one.witnesses]) for n in ("start", "end"))
     sources = [witness.source for witness in one.witnesses]
-    shares, speaking = posterior.spread_witnesses(starts, ends, sources, times)
+    shares = posterior.spread_witnesses(starts, ends, sources, times)
     rows = torch.arange(first_row, first_row + len(one.witnesses))
     return _Case(
         rows,
         shares=torch.from_numpy(shares),
-        speaking=torch.from_numpy(np.maximum(speaking, 1)),
         target=torch.from_numpy(_aim(one.rates)),
         weight=weight,
     )
@@ -271,12 +269,12 @@ class Fit:
     def loss(self) -> torch.Tensor:
         """Mean over clips of minus the logarithm of the chance of the truth."""
         weights = self._current()
-        said = posterior.weigh(self.lines, self.signs, self.seconds, weights)
+        said, trust = posterior.weigh(self.lines, self.signs, self.seconds, weights)
         losses, total = [], 0.0
         by_length: dict[int, list[tuple[_Case, torch.Tensor]]] = {}
         for case in self.cases:
-            factor = weights.scale * case.speaking**-weights.overlap
-            evidence = factor[:, None] * (case.shares @ said[case.rows])
+            rows, seconds = case.rows, self.seconds[case.rows]
+            evidence = posterior.add_up(said[rows], trust[rows], case.shares, seconds, weights)
             by_length.setdefault(len(evidence), []).append((case, evidence))
         for group in by_length.values():
             evidence = torch.stack([one for _, one in group])
