@@ -117,7 +117,7 @@ class Weights:
     quiet: float = 0.1
     present: float = 0.5
     change: float = 1 / 60
-    drift: float = 0.024
+    drift: float = 0.0151
     restart: float = 0.005
 
     def to_dict(self) -> dict[str, Any]:
@@ -200,55 +200,69 @@ def weigh(
     return torch.cat([pulse, none[:, None]], 1), sure.sigmoid()
 
 
-def add_up(
-    said: torch.Tensor,
-    trust: torch.Tensor,
-    shares: torch.Tensor,
-    seconds: torch.Tensor,
-    weights: Any,
-) -> torch.Tensor:
+@dataclass(frozen=True)
+class Placing:
+    """Where witnesses stand in time, and beside how many others.
+
+    What a witness says is said of the middle of its time, where its mean rate is the heart's rate.
+
+    Attributes:
+        at: [T, W], 1 at the instant of each one's middle.
+        share: [W], how much it counts: of several of one source that overlap each counts for its
+            share, so that no time counts more because windows were cut closer.
+        beside: [W, W], how many of each other one there are in its time, by share.
+        seen: [T], 1 where any looked.
+    """
+
+    at: torch.Tensor
+    share: torch.Tensor
+    beside: torch.Tensor
+    seen: torch.Tensor
+
+
+def place_witnesses(spans: np.ndarray, sources: Sequence[Any], times: np.ndarray) -> Placing:
+    """Where witnesses stand.
+
+    Args:
+        spans: [W, 2] start and end in s.
+        sources: [W].
+        times: [T] s, the middle of each instant, :data:`HOP` apart.
+    """
+    starts, ends = spans.T
+    late = np.minimum(times[:, None] + HOP / 2, ends)
+    cover = np.clip(late - np.maximum(times[:, None] - HOP / 2, starts), 0, None) / HOP
+    names = {source: number for number, source in enumerate(dict.fromkeys(sources))}
+    member = np.zeros((len(sources), len(names)))
+    member[np.arange(len(sources)), [names[source] for source in sources]] = 1
+    alone = cover / np.maximum(cover @ member @ member.T, 1)
+    length = np.maximum(cover.sum(0), 1e-9)
+    at = np.zeros(cover.shape)
+    middle = np.abs(times[:, None] - (starts + ends) / 2).argmin(0)
+    at[middle, np.arange(len(sources))] = 1
+    return Placing(
+        at=torch.from_numpy(at),
+        share=torch.from_numpy(alone.sum(0) / length),
+        beside=torch.from_numpy(cover.T @ alone / length[:, None]),
+        seen=torch.from_numpy((cover.sum(1) > 0).astype(float)),
+    )
+
+
+def add_up(said: torch.Tensor, trust: torch.Tensor, placing: Placing, weights: Any) -> torch.Tensor:
     """What all witnesses say of every state at each instant.
 
     Args:
         said, trust: of :func:`weigh`.
-        shares: [T, W] of :func:`spread_witnesses`.
-        seconds: [W].
+        placing: of :func:`place_witnesses`.
         weights: as for :func:`weigh`.
 
     Returns:
         [T, len(RATES) + 1] logarithms of likelihoods.
     """
-    speaking = (shares @ (seconds * trust) / HOP).clamp(min=1)
-    evidence = (weights.scale * speaking**-weights.overlap)[:, None] * (shares @ said)
-    seen = (shares.sum(1) > 0).to(said.dtype)
-    return torch.cat([evidence[:, :-1], evidence[:, -1:] + (weights.quiet * seen)[:, None]], 1)
-
-
-def spread_witnesses(
-    starts: np.ndarray, ends: np.ndarray, sources: Sequence[Any], times: np.ndarray
-) -> np.ndarray:
-    """How much each witness counts at each instant.
-
-    What a witness says is spread evenly over its time. Of several of one source that overlap each
-    counts for its share, so that no time counts more because windows were cut closer.
-
-    Args:
-        starts, ends: [W] s.
-        sources: [W].
-        times: [T] s, the middle of each instant, :data:`HOP` apart.
-
-    Returns:
-        shares [T, W].
-    """
-    reach = np.minimum(times[:, None] + HOP / 2, ends) - np.maximum(
-        times[:, None] - HOP / 2, starts
-    )
-    cover = np.clip(reach, 0, None) / HOP
-    names = {source: number for number, source in enumerate(dict.fromkeys(sources))}
-    member = np.zeros((len(sources), len(names)))
-    member[np.arange(len(sources)), [names[source] for source in sources]] = 1
-    crowd = cover @ member
-    return cover / np.maximum(crowd @ member.T, 1) * HOP / (ends - starts)
+    speaking = (placing.beside @ trust).clamp(min=1)
+    factor = weights.scale * speaking**-weights.overlap * placing.share
+    evidence = placing.at @ (factor[:, None] * said)
+    none = evidence[:, -1:] + (weights.quiet * placing.seen)[:, None]
+    return torch.cat([evidence[:, :-1], none], 1)
 
 
 # ----------------------------------------------------------------------------------- along time
@@ -343,15 +357,14 @@ class Posterior:
         self._first, self._moves = make_transitions(weights)
         self.witnesses = list(witnesses)
         self._sayings = np.zeros((0, len(RATES) + 1))
-        self._shares = np.zeros((count, 0))
+        self._at = np.zeros((count, 0))
         evidence = torch.zeros(count, len(RATES) + 1, dtype=torch.float64)
         if witnesses:
             lines, signs, seconds = stack_witnesses(witnesses)
             said, trust = weigh(lines, signs, seconds, weights)
-            starts, ends = (np.array([getattr(w, n) for w in witnesses]) for n in ("start", "end"))
-            sources = [witness.source for witness in witnesses]
-            self._shares = spread_witnesses(starts, ends, sources, self.times)
-            evidence = add_up(said, trust, torch.from_numpy(self._shares), seconds, weights)
+            placing = place_all(witnesses, self.times)
+            evidence = add_up(said, trust, placing, weights)
+            self._at = placing.at.numpy()
             self._sayings = said.numpy()
         chances, forward = smooth(evidence, self._first, self._moves)
         self.chances, self._forward = chances.numpy(), forward.numpy()
@@ -360,9 +373,7 @@ class Posterior:
         """[W] log of how likely each is at the rates that all of them find, over any rate."""
         rates = self.chances[:, :-1]
         rates = rates / np.maximum(rates.sum(1, keepdims=True), np.finfo(float).tiny)
-        weighed = self._shares.T @ rates  # [W, R]
-        total = np.maximum(weighed.sum(1), np.finfo(float).tiny)
-        likely = (weighed * np.exp(self._sayings[:, :-1])).sum(1) / total
+        likely = (self._at.T @ rates * np.exp(self._sayings[:, :-1])).sum(1)
         return np.log(np.maximum(likely, np.finfo(float).tiny))
 
     def find_instants(self) -> list[Estimate]:
@@ -415,6 +426,12 @@ def stack_witnesses(
     columns = ([w.lines for w in some], [w.signs for w in some], [w.seconds for w in some])
     lines, signs, seconds = (torch.from_numpy(np.array(c, dtype=float)) for c in columns)
     return lines, signs, seconds
+
+
+def place_all(witnesses: Sequence[Witness], times: np.ndarray) -> Placing:
+    """:func:`place_witnesses` of witnesses."""
+    spans = np.array([(witness.start, witness.end) for witness in witnesses])
+    return place_witnesses(spans, [witness.source for witness in witnesses], times)
 
 
 def _draw(chances, dice):

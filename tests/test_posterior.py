@@ -55,15 +55,16 @@ def test_faint_witnesses_that_agree_are_surer_than_one_and_those_that_disagree_a
     assert scattered.confidence < eight.confidence - 0.2
 
 
-def test_witnesses_of_one_place_that_overlap_count_as_much_as_time_they_cover():
+def test_witnesses_of_one_place_that_overlap_count_by_their_share():
     times = np.arange(16) + 0.5
-    starts, ends = np.array([0.0, 4.0, 8.0]), np.array([8.0, 12.0, 16.0])
-    share = posterior.spread_witnesses(starts, ends, ["a", "a", "a"], times)
-    assert share.sum() * 8 == pytest.approx(16)  # seconds covered
-    np.testing.assert_allclose(share[:4, 0], 1 / 8)
-    np.testing.assert_allclose(share[5], [1 / 16, 1 / 16, 0])
-    apart = posterior.spread_witnesses(starts, ends, ["a", "b", "c"], times)
-    np.testing.assert_allclose(apart[5], [1 / 8, 1 / 8, 0])
+    spans = np.array([[0.0, 8.0], [4.0, 12.0], [8.0, 16.0]])
+    same = posterior.place_witnesses(spans, ["a", "a", "a"], times)
+    np.testing.assert_allclose(same.share, [0.75, 0.5, 0.75])  # 16 s, as two windows
+    np.testing.assert_allclose(same.beside.sum(1), [1, 1, 1])
+    apart = posterior.place_witnesses(spans, ["a", "b", "c"], times)
+    np.testing.assert_allclose(apart.share, [1, 1, 1])
+    np.testing.assert_allclose(apart.beside[1], [0.5, 1, 0.5])
+    assert apart.at.argmax(0).tolist() == [3, 7, 11] and (apart.seen == 1).all()
 
 
 def test_a_drawing_that_shows_nothing_is_neutral_and_does_not_dilute_the_others():

@@ -21,8 +21,9 @@ from pulse_plantain.drawing import Drawing
 from pulse_plantain.posterior import HOP, RATES, SIGNS, Weights, Witness
 from pulse_plantain.video import OWN_CLOCK, ClipError, Clock
 
-WALK_LAG = 8
-"""Instants between the rates whose differences give the step of the random walk."""
+WALK_SPAN, WALK_LAG = 8, 20
+"""Seconds over which a rate is the mean, and between the rates whose differences give the step of
+the random walk: what a window shows, and further apart than a breath's swing of the rate."""
 
 FINE, COARSE = 0.75, 1.5
 """bpm: widths of the two kernels by which a course of rates is compared with the truth."""
@@ -151,20 +152,24 @@ def smooth_rate(truth: dict[str, Any]) -> np.ndarray:
 def fit_walk(intervals: Iterable[np.ndarray]) -> float:
     """Standard deviation of the logarithm of a heart's rate after a second.
 
-    From the rates at every instant (each the mean over the beats of four seconds), the variance of
-    their differences over :data:`WALK_LAG` instants, as of a random walk.
+    The mean rates of windows of :data:`WALK_SPAN` whose middles are L = :data:`WALK_LAG` apart
+    differ by a variance of step^2 (L - span / 3), if the rate is a random walk.
 
     Args:
         intervals: recordings' inter-beat intervals [beats] in s.
     """
-    steps = []
+    half, steps = WALK_SPAN / 2, []
     for one in intervals:
         beats = np.concatenate([[0.0], np.cumsum(one)])
-        times = np.arange(2.0, beats[-1] - 2.0, HOP)
-        before, after = (np.interp(times + way, beats, np.arange(len(beats))) for way in (-2, 2))
-        logs = np.log((after - before) / 4)
-        steps.append(logs[WALK_LAG:] - logs[:-WALK_LAG])
-    return float(np.sqrt(np.mean(np.concatenate(steps) ** 2) / (WALK_LAG * HOP)))
+        times = np.arange(half, beats[-1] - half, HOP)
+        before, after = (
+            np.interp(times + way, beats, np.arange(len(beats))) for way in (-half, half)
+        )
+        logs = np.log((after - before) / WALK_SPAN)
+        lag = round(WALK_LAG / HOP)
+        steps.append(logs[lag:] - logs[:-lag])
+    variance = np.mean(np.concatenate(steps) ** 2)
+    return float(np.sqrt(variance / (WALK_LAG - WALK_SPAN / 3)))
 
 
 # ------------------------------------------------------------------------------------------ the fit
@@ -175,7 +180,7 @@ class _Case:
     """A clip of the fit: which of all witnesses it has, and how they count."""
 
     rows: torch.Tensor
-    shares: torch.Tensor
+    placing: posterior.Placing
     target: torch.Tensor  # [2, T, S], what the two kernels take of every state
     weight: float
 
@@ -208,13 +213,10 @@ def _aim(rates: np.ndarray) -> np.ndarray:
 
 def _make_case(one: Evidence, weight: float, first_row: int) -> _Case:
     times = (np.arange(len(one.rates)) + 0.5) * HOP
-    starts, ends = (np.array([getattr(w, n) for w in one.witnesses]) for n in ("start", "end"))
-    sources = [witness.source for witness in one.witnesses]
-    shares = posterior.spread_witnesses(starts, ends, sources, times)
     rows = torch.arange(first_row, first_row + len(one.witnesses))
     return _Case(
         rows,
-        shares=torch.from_numpy(shares),
+        placing=posterior.place_all(one.witnesses, times),
         target=torch.from_numpy(_aim(one.rates)),
         weight=weight,
     )
@@ -273,8 +275,8 @@ class Fit:
         losses, total = [], 0.0
         by_length: dict[int, list[tuple[_Case, torch.Tensor]]] = {}
         for case in self.cases:
-            rows, seconds = case.rows, self.seconds[case.rows]
-            evidence = posterior.add_up(said[rows], trust[rows], case.shares, seconds, weights)
+            rows = case.rows
+            evidence = posterior.add_up(said[rows], trust[rows], case.placing, weights)
             by_length.setdefault(len(evidence), []).append((case, evidence))
         for group in by_length.values():
             evidence = torch.stack([one for _, one in group])
@@ -289,7 +291,7 @@ class Fit:
         )
         return torch.stack(losses).sum() / total + self.ridge * small
 
-    def run(self, steps: int = 70, rate: float = 0.08) -> Weights:
+    def run(self, steps: int = 60, rate: float = 0.08) -> Weights:
         """Fit, and return the weights."""
         optimizer = torch.optim.Adam(list(self.values.values()), lr=rate)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
