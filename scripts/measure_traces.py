@@ -16,7 +16,7 @@ from pulse_plantain.video import ClipError
 
 ROOT = Path(__file__).resolve().parents[1]
 
-WINDOWS = {8: 16.0, 24: 24.0}
+WINDOWS = {8: 16.0, 24: 48.0}
 """Length of the windows in s -> seconds from the start of one to that of the next."""
 
 

@@ -5,6 +5,7 @@ The model is random; where a pulse is needed, a painter stands in for what it wo
 
 import json
 import shutil
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -54,8 +55,10 @@ def clip(tmp_path_factory):
 def painted(monkeypatch):
     """Windows from 0 and from 4 s in turn, in which 72 bpm are drawn, phase 0 at 0 s."""
 
+    turns = count()
+
     def decode_sheets(self, latents, batch_size):
-        starts = [(0, 4)[number % 2] for number in range(len(latents))]
+        starts = [(0, 4)[next(turns) % 2] for _ in range(len(latents))]
         sheets = [field_to_sheet(encode_phasor(pulse_field(start)), GEOMETRY) for start in starts]
         yield torch.from_numpy(np.stack(sheets)).float().movedim(-1, 1) * 2 - 1
 
@@ -86,15 +89,16 @@ def test_a_pulse_is_printed_and_written(painted, model, clip, tmp_path, capsys):
     files = name_outputs(tmp_path)
     assert cli.main([clip, "--model", model, *to_options(files)]) == 0
     printed = capsys.readouterr().out.splitlines()
-    assert float(printed[0].split()[2]) == pytest.approx(BPM, abs=0.3)
-    assert printed[0].startswith("heart rate  7") and " bpm ± 0." in printed[0]
+    assert float(printed[0].split()[2]) == pytest.approx(BPM, abs=0.5)
+    assert printed[0].startswith("heart rate  7") and " bpm ± " in printed[0]
     assert [line.split()[:3] for line in printed[4:]] == [["0.0", "-", "8.0"], ["4.0", "-", "12.0"]]
 
     written = read_json(files["--json"])
     assert list(written) == [
-        "bpm", "confidence", "reason", "sampling_rate", "bvp", "times", "windows",
+        "bpm", "bpm_uncertainty", "confidence", "reason", "sampling_rate", "bvp", "times",
+        "windows", "curve",
     ]  # fmt: skip
-    assert written["bpm"] == pytest.approx(BPM, abs=0.3) and written["reason"] is None
+    assert written["bpm"] == pytest.approx(BPM, abs=0.5) and written["reason"] is None
     assert written["confidence"] > 0.8 and written["sampling_rate"] == 12
     assert len(written["bvp"]) == len(written["times"]) == 144
     np.testing.assert_allclose(written["times"], (np.arange(144) + 0.5) / 12, atol=1e-6)
@@ -124,7 +128,7 @@ def test_a_sheet_is_read_back(painted, model, clip, tmp_path, capsys):
     sheet = ["--decode", str(files["--sheet"])]
     assert cli.main([*sheet, "--model", model, *to_options(again)]) == 0
     decoded = read_json(again["--json"])
-    assert decoded["bpm"] == pytest.approx(direct["bpm"], abs=0.05)
+    assert decoded["bpm"] == pytest.approx(direct["bpm"], abs=0.4)
     np.testing.assert_allclose(decoded["bvp"], direct["bvp"], atol=3e-5)
     assert [w["start"] for w in decoded["windows"]] == [0, 4]
     assert again["--plot"].stat().st_size > 10000
@@ -133,7 +137,7 @@ def test_a_sheet_is_read_back(painted, model, clip, tmp_path, capsys):
     Image.open(files["--sheet"]).crop((0, 0, 384, 64)).save(bare)
     capsys.readouterr()
     assert cli.main(["--decode", str(bare), "--model", model]) == 0
-    assert float(capsys.readouterr().out.split()[2]) == pytest.approx(BPM, abs=0.3)
+    assert float(capsys.readouterr().out.split()[2]) == pytest.approx(BPM, abs=0.5)
     Image.new("RGB", (384, 100)).save(bare)
     assert cli.main(["--decode", str(bare), "--model", model]) == 2
     assert "one below the other; the picture is 384 x 100 for 1" in capsys.readouterr().err

@@ -273,6 +273,6 @@ def test_no_stack_trace_leaves_the_handler(endpoint, sheet, monkeypatch):
     def broken(*of, **its):
         raise KeyError("secret")
 
-    monkeypatch.setattr(endpoint.pipe, "look", broken)
+    monkeypatch.setattr(endpoint.pipe, "draw", broken)
     with pytest.raises(ValueError, match=r"^the input could not be measured$"):
         endpoint({"inputs": sheet})

@@ -347,7 +347,7 @@ def test_a_fast_pulse_that_long_windows_cannot_show_is_not_outvoted(pipe):
     pipe.register_to_config(reading=few_beats)
     rate = 170.0  # 14 beats in 5 s, 23 and 28 in 8 and 10 s
     fast = Painter(pipe, bpm=rate, amplitude=0.004).field
-    half = Painter(pipe, bpm=rate / 2, amplitude=0.0003, noise=0.0003).field
+    half = Painter(pipe, bpm=rate / 2, amplitude=0.0002, noise=0.001).field
     Painter(pipe, bpm=rate).field = lambda w: (fast if w.end - w.start < 6 else half)(w)
     output = pipe(noise_clip(10, size=(240, 320)), fps=FPS, window=(8, 5, 10))
     assert output.bpm == pytest.approx(rate, abs=1)
