@@ -212,28 +212,6 @@ def peak_rate(trace: np.ndarray, sampling_rate: float, band: Band = BAND) -> flo
     return 60 / np.polyfit(numbers, times, 1)[0]
 
 
-def instantaneous_rate(
-    trace: np.ndarray, sampling_rate: float, span: float = 6.0, band: Band = BAND
-) -> np.ndarray:
-    """Heart-rate curve: :func:`fft_rate` of a span of the trace around each instant.
-
-    Args:
-        trace: [samples] real or complex.
-        sampling_rate: Hz.
-        span: seconds seen at once; at the ends the span stays inside the trace.
-        band: (lowest, highest) heart rate in Hz.
-
-    Returns:
-        [samples] bpm; evaluated every quarter of a second, straight lines between; NaN where a
-        neighbouring span has no peak.
-    """
-    length = min(len(trace), max(3, round(span * sampling_rate)))
-    hop = max(1, round(0.25 * sampling_rate))
-    starts = np.unique(np.append(np.arange(0, len(trace) - length, hop), len(trace) - length))
-    rates = [fft_rate(trace[s : s + length], sampling_rate, band) for s in starts]
-    return np.interp(np.arange(len(trace)), starts + (length - 1) / 2, rates)
-
-
 def mean_rate(
     trace: np.ndarray, sampling_rate: float, span: float = 10.0, band: Band = BAND
 ) -> float:

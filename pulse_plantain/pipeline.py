@@ -353,7 +353,7 @@ class PulsePipeline(Flux2KleinPipeline):
             ValueError: for arguments out of range.
         """
         # 0. Resolve defaults from the config.
-        layout, config = self.layout, self.config
+        config = self.config
         lengths = windowing.window_lengths(config.default_windows if window is None else window)
         steps = num_inference_steps
         if steps is None:
@@ -374,14 +374,7 @@ class PulsePipeline(Flux2KleinPipeline):
         # 2. Encode the clip, in one pass. The first windows come before any model is needed, so a
         # clip that cannot be read fails early.
         clock = video.Clock(fps, timestamps)
-        windows = windowing.encode_windows(
-            clip,
-            layout if crop is not None else search.divide_finely(layout.geometry.samples),
-            clock=clock,
-            window=lengths,
-            stride=stride,
-            crop=crop,
-        )
+        windows = self.encode_clip(clip, clock, lengths, stride, crop)
         groups = search.divide_by_ticks(windows, max(lengths), search.TICK)
         first = next(groups, None)
         if first is None:
@@ -434,7 +427,6 @@ class PulsePipeline(Flux2KleinPipeline):
         Raises:
             ClipError: as `__call__`.
         """
-        layout = self.layout
         window = self.config.default_windows if window is None else window
         lengths = sorted(windowing.window_lengths(window or ()), reverse=True)
         drawing = drawings.Drawing(
@@ -442,14 +434,7 @@ class PulsePipeline(Flux2KleinPipeline):
             prompt_embeds=self._resolve_prompt_embeds(prompt_embeds, self._execution_device),
             keep_sheets=True,
         )
-        windows = windowing.encode_windows(
-            clip,
-            layout if crop is not None else search.divide_finely(layout.geometry.samples),
-            clock=video.Clock(fps, timestamps),
-            window=lengths,
-            stride=stride,
-            crop=crop,
-        )
+        windows = self.encode_clip(clip, video.Clock(fps, timestamps), lengths, stride, crop)
         form = outputs.Form(self.config.min_confidence)
         with self._calls.start() as call:
             looking = self.start_search(lengths, drawing, crop)
@@ -467,6 +452,21 @@ class PulsePipeline(Flux2KleinPipeline):
                 yield outputs.assemble_output(looking.drawn, read, form, call.interrupted, span)
                 group = []
         self.maybe_free_model_hooks()
+
+    def encode_clip(
+        self, clip, clock: video.Clock, lengths: Sequence[float], stride: float | None, crop
+    ) -> Iterator[windowing.ClipWindow]:
+        """Windows of a clip, divided finely where parts of the picture are to be looked at."""
+        layout = self.layout
+        if crop is None:
+            layout = search.divide_finely(layout.geometry.samples)
+        options: dict[str, Any] = {
+            "clock": clock,
+            "window": lengths,
+            "stride": stride,
+            "crop": crop,
+        }
+        return windowing.encode_windows(clip, layout, **options)
 
     @property
     def reading_weights(self) -> posterior.Weights:

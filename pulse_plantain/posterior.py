@@ -73,7 +73,7 @@ class Witness:
 
 @dataclass(frozen=True)
 class Weights:
-    """The numbers of the reading, fitted on clips whose pulse is known.
+    """The numbers of the reading, fitted on clips whose pulse is known; by default the miniature's.
 
     Attributes:
         mean, spread: [len(SIGNS)] of the signs, by which they are brought to one scale.
@@ -96,25 +96,16 @@ class Weights:
         restart: chance per second that the rate jumps anywhere.
     """
 
-    mean: Sequence[float] = (-1.3319, -7.4255, 0.9469, -1.774, -1.6778, 0.9508, -2.9683)
-    spread: Sequence[float] = (1.6841, 0.6321, 0.0244, 1.16, 1.9166, 2.0066, 1.9221)
-    sharpness: float = 7.5418
-    doubt: float = 0.1
-    trust: Sequence[float] = (0.9861, 0.6519, 0.4784, 0.231, 0.1717, -2.5481, -0.3798, -1.5183)
-    beats: Sequence[float] = (2.3231, 0.7822)
-    silence: Sequence[float] = (
-        -0.3284,
-        -0.0518,
-        -0.8032,
-        -0.1837,
-        -0.3524,
-        -0.4187,
-        0.1623,
-        0.7829,
-    )
-    scale: float = 1.6
-    overlap: float = 0.6994
-    quiet: float = 0.1
+    mean: Sequence[float] = (-0.8391, -7.4339, 0.9469, -1.4311, -1.5794, 0.7485, -2.8273)
+    spread: Sequence[float] = (1.9262, 0.7935, 0.0252, 0.9719, 1.8022, 1.9491, 1.9389)
+    sharpness: float = 7.247
+    doubt: float = 0.0695
+    trust: Sequence[float] = (0.1995, 0.3879, 0.2093, 0.1513, 0.3641, -0.6008, -0.3243, -0.2312)
+    beats: Sequence[float] = (-0.4697, -0.1399)
+    silence: Sequence[float] = (0.5829, -0.9567, -1.1876, -0.5217, -0.178, -0.5081, 0.2568, 0.438)
+    scale: float = 1.484
+    overlap: float = 0.9344
+    quiet: float = 0.2464
     present: float = 0.5
     change: float = 1 / 60
     drift: float = 0.0151
@@ -354,7 +345,7 @@ class Posterior:
         """
         count = max(1, round((span[1] - span[0]) / HOP))
         self.times = span[0] + (np.arange(count) + 0.5) * HOP
-        self._first, self._moves = make_transitions(weights)
+        first, self._moves = make_transitions(weights)
         self.witnesses = list(witnesses)
         self._sayings = np.zeros((0, len(RATES) + 1))
         self._at = np.zeros((count, 0))
@@ -366,7 +357,7 @@ class Posterior:
             evidence = add_up(said, trust, placing, weights)
             self._at = placing.at.numpy()
             self._sayings = said.numpy()
-        chances, forward = smooth(evidence, self._first, self._moves)
+        chances, forward = smooth(evidence, first, self._moves)
         self.chances, self._forward = chances.numpy(), forward.numpy()
 
     def score_witnesses(self) -> np.ndarray:

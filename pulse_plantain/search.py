@@ -28,7 +28,7 @@ Box = tuple[float, float, float, float]
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
 Draw = Callable[[list[reader.Glance]], list[reader.Drawn]]
-"""Draws glances; an empty list where it was interrupted."""
+"""Draws glances."""
 
 TICK = 5.0
 """Seconds after which the search goes on, once its first windows are there."""
@@ -172,11 +172,12 @@ class Search:
             self.boxes = self._rank_boxes(self.boxes, end)
             return
         self._next_search = end + self.longest - 1e-6
-        wide = [box for box in list_boxes(fine[0].picture_size) if self._is_large(box, fine)]
+        size = fine[0].picture_size
+        wide = [box for box in list_boxes(size) if is_large(box, size)]
         probes = latest if len(latest) < 3 else [latest[0], latest[-1]]
         self._look(wide, probes)
         near = [] if len(wide) == 1 else list_nearby_boxes(self._rank_boxes(wide, end)[0])
-        near = [box for box in near if self._is_large(box, fine)]
+        near = [box for box in near if is_large(box, size)]
         self._look(near, probes)
         followed = [box for box in self.boxes if box not in wide]
         self.boxes = self._rank_boxes([*wide, *near, *followed], end)[:BOXES]
@@ -207,9 +208,6 @@ class Search:
             for window, everywhere in zip(fine, common, strict=True)
         ]
         self.drawn += self.draw(glances)
-
-    def _is_large(self, box: Box, fine: list[windowing.ClipWindow]) -> bool:
-        return is_large(box, fine[0].picture_size)
 
     def _is_lively(self, end: float) -> bool:
         """Whether the last windows show a pulse."""

@@ -6,10 +6,14 @@ clips. What is drawn of them is kept under out/reading/: the same command goes o
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from pulse_plantain.adapter import WEIGHTS_FILE, set_pulse_values
 from pulse_plantain.lab.calibration import calibrate
+from pulse_plantain.lab.reading_fit import START, fit_walk
 from pulse_plantain.lab.reliability import compare_confidences
 from pulse_plantain.lab.running import describe_command, write_result
 from pulse_plantain.lab.training import describe_run
@@ -31,6 +35,14 @@ def parse(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--model", default=str(ROOT / "tiny"))
     parser.add_argument("--adapter", type=Path, default=ROOT / "tiny" / "adapter")
+    parser.add_argument(
+        "--intervals",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="inter-beat intervals of hearts in ms, a text file each: the step of the random walk "
+        "is fitted to them (default: the miniature's)",
+    )
     parser.add_argument("--kept", type=Path, default=ROOT / "out" / "reading")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "calibration.json")
     return parser.parse_args(argv)
@@ -44,8 +56,12 @@ def main(argv: list[str] | None = None) -> int:
         pipe = load_pipeline(args.model, str(args.adapter))
         pipe.set_progress_bar_config(disable=True)
         path = args.adapter / WEIGHTS_FILE
-        found = calibrate(pipe, path, args.clips, args.kept)
-    except (ClipError, OSError) as error:
+        start = START
+        if args.intervals:
+            hearts = [np.loadtxt(name, ndmin=1).ravel() / 1000 for name in args.intervals]
+            start = replace(START, drift=round(fit_walk(hearts), 4))
+        found = calibrate(pipe, path, args.clips, args.kept, start)
+    except (ClipError, OSError, ValueError) as error:
         print(f"calibrate: {error}", file=sys.stderr)
         return 2
     values = {"reading": found.weights.to_dict(), "min_confidence": args.min_confidence}

@@ -20,6 +20,7 @@ from stand_ins import GEOMETRY
 
 from pipeline import PulsePipeline
 from pulse_plantain.adapter import write_adapter
+from pulse_plantain.posterior import Weights
 from pulse_plantain.sheet import SheetGeometry
 
 PULSE_CONFIG = {
@@ -224,6 +225,13 @@ def test_header_is_adopted_and_survives_saving(place, tmp_path):
     assert json.loads((tmp_path / "model_index.json").read_text())["geometry"] == (
         GEOMETRY.to_dict()
     )
+
+
+def test_the_miniature_brings_the_reading_that_others_have_by_default(miniature):
+    """An adapter that brings no numbers of the reading is read by those of the miniature."""
+    assert miniature.config.reading is not None
+    own = miniature.reading_weights.to_dict()
+    assert own == json.loads(json.dumps(Weights().to_dict()))
 
 
 def test_another_geometry_is_a_clear_error_and_changes_nothing(place):

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT, run_script
@@ -18,6 +19,7 @@ from pulse_plantain.lab import measuring
 from pulse_plantain.lab.evaluation import open_rendered_clips
 from pulse_plantain.lab.imports import follow_imports
 from pulse_plantain.lab.measuring import Instruments
+from pulse_plantain.lab.reading_fit import fit_walk
 from pulse_plantain.lab.running import drop_infinities, shorten_word
 
 
@@ -173,8 +175,11 @@ def test_calibration_fits_the_reading_to_clips_and_writes_it_into_the_adapter(
     before = load_file(adapter / "adapter_model.safetensors")
     out = tmp_path / "calibration.json"
     command = ["--clips", clips, "--adapter", adapter, "--out", out, "--kept", tmp_path / "kept"]
-    assert run_script("calibrate", *command) == 0
+    heart = tmp_path / "RR.txt"
+    heart.write_text("\n".join(["1000"] * 60 + ["900"] * 60))
+    assert run_script("calibrate", *command, "--intervals", heart) == 0
     result = json.loads(out.read_text())
+    assert result["reading"]["drift"] == round(fit_walk([np.loadtxt(heart) / 1000]), 4) > 0.005
     assert [row["reference"] for row in result["rows"]].count(0) == 2
     assert result["figures"]["all"]["with_pulse"] == 2
     with safe_open(adapter / "adapter_model.safetensors", framework="pt") as file:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from safetensors.torch import load_file
 
-from pulse_plantain.lab.reading_fit import Evidence, Fit, collect_folder, judge
+from pulse_plantain.lab.reading_fit import START, Evidence, Fit, collect_folder, judge
 from pulse_plantain.lab.reliability import compare_confidences, is_right
 from pulse_plantain.posterior import Weights
 
@@ -81,7 +81,9 @@ def hash_weights(path: Path) -> str:
     return digest.hexdigest()[:10]
 
 
-def calibrate(pipe: Any, adapter: Path, folders: Sequence[Path], kept: Path) -> Calibration:
+def calibrate(
+    pipe: Any, adapter: Path, folders: Sequence[Path], kept: Path, start: Weights = START
+) -> Calibration:
     """Collect what is drawn of clips, and fit the reading to it.
 
     Args:
@@ -89,6 +91,7 @@ def calibrate(pipe: Any, adapter: Path, folders: Sequence[Path], kept: Path) -> 
         adapter: its file, for the names of what is kept.
         folders: clips with their truth, as scripts/synthesize.py writes them.
         kept: folder where what was drawn is kept.
+        start: of the fit.
 
     Raises:
         ClipError: if a folder holds no clips.
@@ -102,7 +105,7 @@ def calibrate(pipe: Any, adapter: Path, folders: Sequence[Path], kept: Path) -> 
     rows: list[dict[str, Any]] = []
     if all(halves):
         for fitted, judged in (halves, halves[::-1]):
-            rows += judge(judged, Fit(fitted, Weights()).run())
+            rows += judge(judged, Fit(fitted, start).run())
     for row in rows:
         row["folder"] = names[row["name"]]
-    return Calibration(Fit([one for _, one in evidence], Weights()).run(), rows)
+    return Calibration(Fit([one for _, one in evidence], start).run(), rows)

@@ -21,6 +21,9 @@ from pulse_plantain.drawing import Drawing
 from pulse_plantain.posterior import HOP, RATES, SIGNS, Weights, Witness
 from pulse_plantain.video import OWN_CLOCK, ClipError, Clock
 
+START = replace(Weights(), sharpness=7.5418, doubt=0.1, scale=1.6, overlap=0.6994, quiet=0.1)
+"""Where a fit begins; what is not fitted to clips stays."""
+
 WALK_SPAN, WALK_LAG = 8, 20
 """Seconds over which a rate is the mean, and between the rates whose differences give the step of
 the random walk: what a window shows, and further apart than a breath's swing of the rate."""
@@ -228,7 +231,8 @@ class Fit:
     Args:
         evidence: of clips with and without a pulse.
         start: weights to begin with; those that are not fitted are kept.
-        ridge: strength that keeps coefficients small.
+        ridge: strength by which the numbers of trust and silence are drawn to 0, as they are before
+            they are bound to a side.
     """
 
     def __init__(self, evidence: Sequence[Evidence], start: Weights, ridge: float = 1e-3):
