@@ -136,6 +136,13 @@ def test_a_crop_is_looked_at_and_nothing_else():
     assert room.looks[0][0].place == search.WHOLE and room.looks[0][0].everywhere is None
 
 
+def test_the_search_goes_on_over_windows_in_which_a_beat_can_be_missing():
+    looking = search.Search(Layout(GEOMETRY), Room().draw, READING, (8,))
+    looking.take([replace(fine_window(0.0, 8.0), longest_gap=0.8)])
+    looking.take([fine_window(4.0, 12.0)])
+    assert len(looking.read().witnesses) == sum(one.window.start == 4 for one in looking.drawn) > 0
+
+
 def test_what_is_behind_is_forgotten():
     looking = Room().search(40)
     looking.forget(30.0)
