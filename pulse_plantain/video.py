@@ -26,6 +26,10 @@ PICTURE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".t
 """Files of a folder that are taken for its pictures."""
 
 
+Picture = np.ndarray | av.VideoFrame
+"""[H, W, 3], or what a decoder gives, whose planes are read as they are."""
+
+
 class ClipError(ValueError):
     """A clip that cannot be measured; the message is one line a person can act on."""
 
@@ -62,7 +66,9 @@ OWN_CLOCK = Clock()
 """The time stamps that the clip itself has."""
 
 
-def read_frames(clip: Any, clock: Clock = OWN_CLOCK) -> Iterator[tuple[float, np.ndarray]]:
+def read_frames(
+    clip: Any, clock: Clock = OWN_CLOCK, decoded: bool = False
+) -> Iterator[tuple[float, Any]]:
     """Pictures of a clip with their times, one after the other.
 
     A picture whose stamp is not later than the one before is left out.
@@ -73,9 +79,11 @@ def read_frames(clip: Any, clock: Clock = OWN_CLOCK) -> Iterator[tuple[float, np
             or float in [0, 1]; an animated PIL image; any iterable of PIL images or arrays
             [H, W, C].
         clock: the pictures' times, where the clip does not say them.
+        decoded: whether a video file's pictures are given as the decoder gives them
+            (``av.VideoFrame``), which costs nothing; upright arrays otherwise.
 
     Yields:
-        (seconds after the first picture, picture [H, W, 3] of the clip's dtype).
+        (seconds after the first picture, picture [H, W, 3] of the clip's dtype, or a frame).
 
     Raises:
         ClipError: if there is nothing to read, no clock, or the file breaks off.
@@ -90,12 +98,16 @@ def read_frames(clip: Any, clock: Clock = OWN_CLOCK) -> Iterator[tuple[float, np
             raise ClipError(f"{name} has no time stamps: give fps or timestamps")
         if not np.isfinite(stamp):
             raise ClipError(f"{name}: the time stamp of picture {index} is {stamp}")
-        colours = _three_channels(picture, name, index)
-        size = size or colours.shape[:2]
-        if colours.shape[:2] != size:
+        if isinstance(picture, av.VideoFrame):
+            colours = picture if decoded else to_rgb(picture)
+        else:
+            colours = _three_channels(picture, name, index)
+        width, height = find_size(colours)
+        size = size or (width, height)
+        if (width, height) != size:
             raise ClipError(
-                f"{name}: picture {index} is {colours.shape[1]} x {colours.shape[0]} pixels, "
-                f"the first one {size[1]} x {size[0]}"
+                f"{name}: picture {index} is {width} x {height} pixels, "
+                f"the first one {size[0]} x {size[1]}"
             )
         if latest is None:
             first = stamp
@@ -203,9 +215,26 @@ def _video(path):
             if stamp is not None:
                 start = stamp if start is None else start
                 end = stamp - start + float((frame.duration or 0) * (frame.time_base or 0))
-            picture = frame.to_ndarray(format="rgb24")
-            yield stamp, np.rot90(picture, frame.rotation // 90)
+            yield stamp, frame
         _refuse_cut_video(path, container, stream, end)
+
+
+def to_rgb(frame: av.VideoFrame) -> np.ndarray:
+    """Upright picture [H, W, 3] uint8 of a decoded frame."""
+    return turn_upright(frame.to_ndarray(format="rgb24"), frame)
+
+
+def turn_upright(picture: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
+    """A picture [H, W, 3] of a frame, or of its cells, turned as the frame is to be shown."""
+    return np.rot90(picture, frame.rotation // 90)
+
+
+def find_size(picture: Picture) -> tuple[int, int]:
+    """(width, height) in pixels of a picture, upright."""
+    if isinstance(picture, np.ndarray):
+        return picture.shape[1], picture.shape[0]
+    size = picture.width, picture.height
+    return (size[1], size[0]) if picture.rotation % 180 else size
 
 
 def find_stamp(container: Any, frame: Any, index: int) -> float | None:

@@ -1,7 +1,7 @@
 """Pictures on a clock become windows: an appearance image and a motion field for each.
 
-Here live area means, box means on the real clock and the cutting of windows; no file is read and
-no model is run.
+Here live box means on the real clock and the cutting of windows; no file is read and no model is
+run.
 """
 
 from __future__ import annotations
@@ -12,66 +12,21 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 
-from . import sheet, video
+from . import cells, sheet, video
 
 MIN_SECONDS, MAX_SECONDS = 5.0, 10.0
 """Shortest and longest window in seconds; the shortest is also the shortest clip measured."""
 
-
 MIN_FPS = 7.0
 """Fewest pictures a second: two for each beat at 204 bpm, the fastest rate looked for."""
 
-
-def area_weights(lower: float, upper: float, cells: int, length: int) -> sparse.csr_array:
-    """Weights that average a line of pixels over equal cells; pixels on an edge by their share.
-
-    Args:
-        lower, upper: ends of the line of cells, in pixels; pixel j covers [j, j + 1).
-        cells: number of cells.
-        length: number of pixels.
-
-    Returns:
-        [cells, length] float32, every row sums to 1.
-    """
-    edges = np.linspace(lower, upper, cells + 1)
-    pixels = np.arange(length)
-    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
-    weights = np.maximum(overlap, 0) * cells / (upper - lower)
-    return sparse.csr_array(weights.astype(np.float32))
+BLACK = 1 / 1024
+"""Mean level, of 1, under which a cell is black: a quarter of the smallest step of 8 bits."""
 
 
-class AreaMean:
-    """Mean colours of a grid of cells over a crop of a picture, in float, in two small products.
-
-    Args:
-        picture_size: (width, height) in pixels.
-        crop: (left, top, right, bottom) in pixels, fractions allowed.
-        grid: (columns, rows).
-    """
-
-    def __init__(self, picture_size: tuple[int, int], crop: Box, grid: tuple[int, int]):
-        left, top, right, bottom = crop
-        # Only the pixels that count are ever turned into floats.
-        self.columns = slice(int(np.floor(left)), int(np.ceil(right)))
-        self.rows = slice(int(np.floor(top)), int(np.ceil(bottom)))
-        x, y = self.columns.start, self.rows.start
-        self.across = area_weights(left - x, right - x, grid[0], self.columns.stop - x)
-        self.down = area_weights(top - y, bottom - y, grid[1], self.rows.stop - y)
-
-    def __call__(self, picture: np.ndarray) -> np.ndarray:
-        """Means [rows, columns, 3] float32 in [0, 1] of a picture [H, W, 3]."""
-        scale = 1 / np.iinfo(picture.dtype).max if picture.dtype.kind == "u" else 1
-        pixels = picture[self.rows, self.columns].astype(np.float32)
-        height, width, channels = pixels.shape
-        lines = (self.down @ pixels.reshape(height, -1)).reshape(-1, width, channels)
-        cells = self.across @ lines.transpose(1, 0, 2).reshape(width, -1)
-        return cells.reshape(-1, len(lines), channels).transpose(1, 0, 2) * np.float32(scale)
-
-
-def box_means(stamps: np.ndarray, values: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Means over intervals of the signal that runs straight from value to value.
+class RunningMeans:
+    """Means over intervals of the signal that runs straight from value to value, as it comes in.
 
     A picture's light was gathered around its own stamp, so holding it until the next stamp would
     delay the signal by half an interval between pictures, by more where pictures are missing;
@@ -79,26 +34,70 @@ def box_means(stamps: np.ndarray, values: np.ndarray, edges: np.ndarray) -> np.n
     picture by half the time to its two neighbours, and damp a sinusoid of frequency f at interval
     d by sinc(f d)^2 (under 1 % at 1.5 Hz and 30 fps).
 
+    The area under the signal is kept up to each stamp, so a mean costs the same over any interval.
+
+    Attributes:
+        stamps: s, rising.
+        values: one a stamp; before the first and after the last the value stands.
+        areas: under the signal, from the first stamp ever added to each.
+    """
+
+    def __init__(self) -> None:
+        self.stamps: deque[float] = deque()
+        self.values: deque[np.ndarray] = deque()
+        self.areas: deque[np.ndarray] = deque()
+
+    def add(self, stamp: float, value: np.ndarray) -> None:
+        """Take the value at a stamp in s, later than those before."""
+        area = np.zeros(value.shape)
+        if self.stamps:
+            area = (value + self.values[-1]) * np.float64((stamp - self.stamps[-1]) / 2)
+            area += self.areas[-1]
+        self.stamps.append(stamp)
+        self.values.append(value)
+        self.areas.append(area)
+
+    def forget(self, stamp: float) -> None:
+        """Drop what no interval from ``stamp`` on needs; one value before it still is."""
+        while len(self.stamps) > 1 and self.stamps[1] <= stamp:
+            self.stamps.popleft()
+            self.values.popleft()
+            self.areas.popleft()
+
+    def measure(self, edges: np.ndarray) -> np.ndarray:
+        """Means [m, ...] float64 over the intervals between edges [m + 1] in s, rising."""
+        stamps = np.array(self.stamps)
+        last = len(stamps) - 1
+        left = np.searchsorted(stamps, edges, side="right") - 1
+        upto = np.empty((len(edges), *self.values[0].shape))
+        for number, (edge, knot) in enumerate(zip(edges, left, strict=True)):
+            start = max(knot, 0)
+            value, area, into = self.values[start], self.areas[start], edge - stamps[start]
+            if 0 <= knot < last:
+                slope = (self.values[knot + 1] - value) / (stamps[knot + 1] - stamps[knot])
+                value = value + slope * np.float32(into / 2)
+            np.multiply(value, into, out=upto[number])
+            upto[number] += area
+        means = np.diff(upto, axis=0)
+        means /= np.diff(edges).reshape(-1, *[1] * (upto.ndim - 1))
+        return means
+
+
+def box_means(stamps: np.ndarray, values: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """:class:`RunningMeans` of a whole signal at once.
+
     Args:
         stamps: [n] seconds, rising.
-        values: [n, ...] one a stamp; before the first and after the last the value stands.
+        values: [n, ...] one a stamp.
         edges: [m + 1] seconds, rising: the m intervals.
 
     Returns:
         [m, ...] float64.
     """
-    stamps = np.concatenate(
-        [[min(stamps[0], edges[0]) - 1], stamps, [max(stamps[-1], edges[-1]) + 1]]
-    )
-    values = np.asarray(values, dtype=float)
-    values = np.concatenate([values[:1], values, values[-1:]])
-    steps = np.diff(stamps).reshape(-1, *[1] * (values.ndim - 1))
-    areas = np.concatenate([0 * values[:1], np.cumsum(steps * (values[1:] + values[:-1]) / 2, 0)])
-    left = np.searchsorted(stamps, edges, side="right") - 1
-    into = (edges - stamps[left]).reshape(-1, *[1] * (values.ndim - 1))
-    slope = (values[left + 1] - values[left]) / steps[left]
-    upto = areas[left] + into * (values[left] + slope * into / 2)
-    return np.diff(upto, axis=0) / np.diff(edges).reshape(-1, *[1] * (values.ndim - 1))
+    running = RunningMeans()
+    for stamp, value in zip(stamps, values, strict=True):
+        running.add(stamp, np.asarray(value, dtype=float))
+    return running.measure(edges)
 
 
 class _MeanPicture:
@@ -134,10 +133,6 @@ class _MeanPicture:
         return (total / pictures).astype(np.float32)
 
 
-Box = tuple[float, float, float, float]
-"""(left, top, right, bottom): of a crop in pixels, or of a part in cells."""
-
-
 @dataclass(frozen=True)
 class ClipWindow:
     """One window of a clip as the model sees it. Times are seconds after the first picture.
@@ -162,7 +157,7 @@ class ClipWindow:
     appearance: np.ndarray
     frames: int
     longest_gap: float
-    crop: Box
+    crop: cells.Box
     picture_size: tuple[int, int]
 
     @classmethod
@@ -200,7 +195,7 @@ def encode_windows(
     clock: video.Clock = video.OWN_CLOCK,
     window: float | Iterable[float] = 8.0,
     stride: float | None = None,
-    crop: Box | None = None,
+    crop: cells.Box | None = None,
 ) -> Iterator[ClipWindow]:
     """Windows of a clip, in one pass; what is kept is the cells of one window and one picture.
 
@@ -231,7 +226,7 @@ def encode_windows(
     check_windows(lengths, stride)
     memory = _Memory(layout, min(lengths) / 16, crop)
     starts = dict.fromkeys(lengths, 0.0)  # of the next window
-    for time, picture in video.read_frames(clip, clock):
+    for time, picture in video.read_frames(clip, clock, decoded=True):
         memory.add(time, picture)
         for length in lengths:
             while starts[length] + length <= memory.known_until:
@@ -266,7 +261,7 @@ def window_lengths(window: float | Iterable[float]) -> tuple[float, ...]:
     return tuple(float(length) for length in lengths)
 
 
-def crop_window(fine: ClipWindow, box: Box, layout: sheet.Layout) -> ClipWindow:
+def crop_window(fine: ClipWindow, box: cells.Box, layout: sheet.Layout) -> ClipWindow:
     """A closer look at a part of a finely divided window, without reading the clip again.
 
     Args:
@@ -282,32 +277,33 @@ def crop_window(fine: ClipWindow, box: Box, layout: sheet.Layout) -> ClipWindow:
     """
     left, top, right, bottom = box
     rows, bands = fine.appearance.shape[:2]
-    light = fine.appearance
+    down = slice(int(np.floor(top)), int(np.ceil(bottom)))
+    across = slice(int(np.floor(left)), int(np.ceil(right)))
 
-    def shrink(picture, height, width):
-        """[rows, bands, C] -> [height, width, C], area means over the box."""
-        down = area_weights(top, bottom, height, rows)
-        across = area_weights(left, right, width, bands)
-        lines = (down @ picture.reshape(rows, -1)).reshape(height, bands, -1)
-        columns = across @ lines.swapaxes(0, 1).reshape(bands, -1)
-        return columns.reshape(width, height, -1).swapaxes(0, 1)
+    def shrink(pictures: np.ndarray, height: int, width: int) -> np.ndarray:
+        """[..., rows, bands, 3] of the box -> area means [..., height, width, 3] over it."""
+        y, x = down.start, across.start
+        lines = cells.area_weights(top - y, bottom - y, height, down.stop - y).toarray()
+        columns = cells.area_weights(left - x, right - x, width, across.stop - x).toarray()
+        lead, (tall, wide, channels) = pictures.shape[:-3], pictures.shape[-3:]
+        short = lines @ pictures.reshape(*lead, tall, wide * channels)
+        return columns @ short.reshape(*lead, height, wide, channels)
 
-    samples, geometry = len(fine.motion), layout.geometry
-    change = (light * fine.motion).transpose(1, 2, 0, 3).reshape(rows, bands, -1)
-    change = shrink(change, geometry.rows, geometry.bands)
+    geometry = layout.geometry
+    light = fine.appearance[down, across]
+    change = shrink(light * fine.motion[:, down, across], geometry.rows, geometry.bands)
     mean = shrink(light, geometry.rows, geometry.bands)
-    change = change.reshape(geometry.rows, geometry.bands, samples, 3).transpose(2, 0, 1, 3)
     crop_left, crop_top, crop_right, crop_bottom = fine.crop
-    across, down = (crop_right - crop_left) / bands, (crop_bottom - crop_top) / rows
+    wide, tall = (crop_right - crop_left) / bands, (crop_bottom - crop_top) / rows
     return replace(
         fine,
-        motion=np.where(mean > 0, change / np.maximum(mean, 1e-9), 0).astype(np.float32),
+        motion=np.where(mean > BLACK, change / np.maximum(mean, BLACK), 0).astype(np.float32),
         appearance=shrink(light, *reversed(layout.appearance_size)).astype(np.float32),
         crop=(
-            crop_left + left * across,
-            crop_top + top * down,
-            crop_left + right * across,
-            crop_top + bottom * down,
+            crop_left + left * wide,
+            crop_top + top * tall,
+            crop_left + right * wide,
+            crop_top + bottom * tall,
         ),
     )
 
@@ -321,48 +317,41 @@ class _Memory:
         crop: as the caller gave it.
     """
 
-    def __init__(self, layout: sheet.Layout, slot: float, crop: Box | None):
+    def __init__(self, layout: sheet.Layout, slot: float, crop: cells.Box | None):
         self.geometry, self.grid = layout.geometry, layout.appearance_size
         self.crop = crop
         self.appearance = _MeanPicture(slot)
-        self.area: AreaMean | None = None  # until there is a picture
+        self.area: cells.CellMeans | None = None  # until there is a picture
         self.picture_size = (0, 0)
-        self.knots: deque[tuple[float, np.ndarray]] = (
-            deque()
-        )  # (time, cells [rows, bands, 3]) of pictures that differ
+        self.means = RunningMeans()  # of pictures that differ: cells [rows, bands, 3]
         # Between pictures, those that repeat one included.
         self.intervals: deque[float] = deque(maxlen=512)
         self.latest = 0.0
 
-    def add(self, time: float, picture: np.ndarray) -> None:
+    def add(self, time: float, picture: video.Picture) -> None:
         if self.area is None:
-            self.picture_size = (picture.shape[1], picture.shape[0])
+            self.picture_size = video.find_size(picture)
             self.crop = _check_crop(self.crop, self.picture_size)
-            self.area = AreaMean(self.picture_size, self.crop, self.grid)
+            self.area = cells.CellMeans(self.picture_size, self.crop, self.grid)
         else:
             self.intervals.append(time - self.latest)
         self.latest = time
         fine = self.area(picture)
         rows, bands = self.geometry.rows, self.geometry.bands
-        cells = fine.reshape(rows, self.grid[1] // rows, bands, -1, 3).mean((1, 3))
-        if not (cells.min() >= -0.01 and cells.max() <= 1.01):
-            raise video.ClipError(
-                f"float pictures must lie in [0, 1], got {cells.min():.3g} to {cells.max():.3g}"
-            )
-        if not self.knots or not np.array_equal(cells, self.knots[-1][1]):
-            self.knots.append((time, cells))
+        coarse = fine.reshape(rows, self.grid[1] // rows, bands, -1, 3).mean((1, 3))
+        if not self.means.values or not np.array_equal(coarse, self.means.values[-1]):
+            self.means.add(time, coarse)
             self.appearance.add(time, fine)
 
-    def forget(self, time):
-        """Drop what no window from ``time`` on needs; one picture before it still is."""
-        while len(self.knots) > 1 and self.knots[1][0] <= time:
-            self.knots.popleft()
+    def forget(self, time: float) -> None:
+        """Drop what no window from ``time`` on needs."""
+        self.means.forget(time)
         self.appearance.forget(time)
 
     @property
     def known_until(self):
         """Time up to which the straight lines between pictures are known."""
-        return self.knots[-1][0]
+        return self.means.stamps[-1]
 
     @property
     def interval(self):
@@ -383,17 +372,16 @@ class _Memory:
                 f"the clip has {1 / self.interval:.2g} pictures a second; "
                 f"at least {MIN_FPS:.0f} are needed to see a pulse"
             )
-        stamps = np.array([time for time, _ in self.knots])
+        stamps = np.array(self.means.stamps)
         inside = (stamps >= start) & (stamps < end)
         if not inside.any():
             return
         edges = np.linspace(start, end, self.geometry.samples + 1)
-        means = box_means(stamps, np.stack([cells for _, cells in self.knots]), edges)
         yield ClipWindow(
             start=start,
             end=end,
             times=(edges[1:] + edges[:-1]) / 2,
-            motion=_relative(means),
+            motion=_relative(self.means.measure(edges)),
             appearance=self.appearance.mean(start, end),
             frames=int(inside.sum()),
             longest_gap=_longest_gap(stamps, start, end),
@@ -405,8 +393,10 @@ class _Memory:
 def _relative(means):
     """(I - mean) / mean [samples, rows, bands, 3] float32 of means of the same shape."""
     whole = means.mean(0)
-    lit = whole > 0
-    return np.where(lit, means / np.where(lit, whole, 1) - 1, 0).astype(np.float32)
+    lit = whole > BLACK
+    change = means / np.where(lit, whole, 1)
+    change -= 1
+    return np.where(lit, change, 0).astype(np.float32)
 
 
 def _longest_gap(stamps, start, end):

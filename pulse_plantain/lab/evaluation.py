@@ -22,10 +22,10 @@ from torch import nn
 from tqdm import tqdm
 
 from pulse_plantain import heart_rate
+from pulse_plantain.cells import Box
 from pulse_plantain.lab import baselines, metrics, networks
 from pulse_plantain.lab.datasets import Recording, open_dataset
 from pulse_plantain.video import ClipError
-from pulse_plantain.windows import Box
 
 if TYPE_CHECKING:
     from pulse_plantain.output import PulseOutput

@@ -16,11 +16,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from pulse_plantain.cells import AreaMean, Box
 from pulse_plantain.files import write_files
 from pulse_plantain.lab.datasets import Recording
 from pulse_plantain.lab.metrics import smoothness_prior_detrend
 from pulse_plantain.video import ClipError
-from pulse_plantain.windows import AreaMean, Box
 
 SIDE = 36
 """px; both papers shrink the face to SIDE x SIDE."""

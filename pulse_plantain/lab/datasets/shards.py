@@ -15,12 +15,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from pulse_plantain.cells import Box
 from pulse_plantain.files import write_files
 from pulse_plantain.lab import targets
 from pulse_plantain.lab.datasets.recording import Recording, reference_rate
 from pulse_plantain.sheet import Layout, SheetGeometry
 from pulse_plantain.video import ClipError
-from pulse_plantain.windows import Box, ClipWindow, crop_window, encode_windows
+from pulse_plantain.windows import ClipWindow, crop_window, encode_windows
 
 GRID = 32
 """Cells along each side of a picture that is kept."""
