@@ -87,10 +87,11 @@ class AreaMean:
 class FrameMean:
     """Mean colours of a grid of cells over a whole frame, from the decoder's YUV planes.
 
-    FFmpeg's scaler averages the planes, each at its own resolution, to 1/256 of a grey level or
-    better (its weights have 14 bits); the colour matrix, which is linear, is applied to the means.
-    So nothing of the size of the frame is copied or converted. Where pixels are out of the range of
-    RGB, which a picture in RGB cuts off, the mean is of what they are.
+    FFmpeg's scaler averages the planes, each at its own resolution, to 1/256 of a grey level of 8
+    bits; the colour matrix, which is linear, is applied to the means. So nothing of the size of the
+    frame is copied or converted, and the means are nearer to the truth than those of FFmpeg's RGB,
+    which is up to two levels too dark. Where pixels are out of the range of RGB, which a picture in
+    RGB cuts off, the mean is of what they are.
 
     Args:
         grid: (columns, rows).

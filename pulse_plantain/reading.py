@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import bijection, heart_rate, posterior, sheet
+from . import bijection, cells, heart_rate, posterior, sheet
 from . import windows as windowing
 
 LARGEST_AMPLITUDE = 0.05
@@ -80,13 +80,13 @@ class Glance:
     Attributes:
         window: as the model sees it.
         place: name of the part, the same for windows of other times that show it.
-        everywhere: [len(posterior.RATES)] log odds of how far the whole picture moves as one at
-            each rate (:func:`find_common_motion`); None where that is not known.
+        fine: the finely divided window of the whole picture that it was cut from, None where
+            there is none.
     """
 
     window: windowing.ClipWindow
     place: Any
-    everywhere: np.ndarray | None = None
+    fine: windowing.ClipWindow | None = None
 
 
 @dataclass(frozen=True)
@@ -140,22 +140,55 @@ def turn_back(values: np.ndarray, sampling_rate: float, rates: np.ndarray) -> np
     return np.tensordot(turns, values - level, 1) / taper.sum()
 
 
-def find_common_motion(window: windowing.ClipWindow, blocks: int = 8) -> np.ndarray:
-    """How far a whole picture moves as one at each heart rate, face and background alike.
+def find_common_motion(window: windowing.ClipWindow, rate: float, blocks: int = 8) -> float:
+    """How far a whole picture moves as one at a heart rate, face and background alike.
 
     Args:
         window: of a whole picture, its rows and bands multiples of ``blocks``.
+        rate: bpm.
         blocks: parts along each side that are compared, in green.
 
     Returns:
-        [len(posterior.RATES)] log odds of |mean|^2 / mean |.|^2 of the parts' amplitudes.
+        log odds of |mean|^2 / mean |.|^2 of the parts' amplitudes.
     """
     samples, rows = window.motion.shape[:2]
     green = window.motion[..., 1].reshape(samples, blocks, rows // blocks, blocks, -1)
-    green = green.mean((2, 4))
-    return _find_unison(
-        turn_back(green.reshape(samples, -1), window.sampling_rate, posterior.RATES)
-    )
+    green = green.mean((2, 4)).reshape(samples, -1)
+    return float(_find_unison(turn_back(green, window.sampling_rate, np.array([rate]))[0]))
+
+
+def find_displacement(fine: windowing.ClipWindow, crop: cells.Box, rate: float) -> float:
+    """How far what changes at a heart rate in a part of a picture is the picture being moved.
+
+    Where a picture is moved, light changes where it has edges: in proportion to its slopes across
+    and down. The amplitudes of the fine cells, in green, are fitted by the light itself, as a pulse
+    or a lamp scales it, and by its two slopes.
+
+    Args:
+        fine: finely divided window of the whole picture.
+        crop: (left, top, right, bottom) of the part in pixels.
+        rate: bpm.
+
+    Returns:
+        log odds of the share of the amplitudes' power that the slopes explain beyond the light, and
+        beyond what two slopes explain of noise; NaN for a part of fewer than 5 x 5 cells.
+    """
+    rows, bands = fine.appearance.shape[:2]
+    left, top, right, bottom = fine.crop
+    sides = np.array([(crop[0] - left) / (right - left), (crop[2] - left) / (right - left)])
+    across = slice(int(sides[0] * bands), int(np.ceil(sides[1] * bands - 1e-6)))
+    sides = np.array([(crop[1] - top) / (bottom - top), (crop[3] - top) / (bottom - top)])
+    down = slice(int(sides[0] * rows), int(np.ceil(sides[1] * rows - 1e-6)))
+    light = fine.appearance[down, across, 1].astype(float)
+    if min(light.shape) < 5 or not light.any():
+        return float("nan")
+    motion = fine.motion[:, down, across, 1].reshape(len(fine.motion), -1)
+    amplitude = turn_back(motion, fine.sampling_rate, np.array([rate]))[0] * light.ravel()
+    slopes = np.stack([light, *np.gradient(light)], -1).reshape(-1, 3)
+    basis, _ = np.linalg.qr(slopes)
+    power = np.square(np.abs(amplitude)).sum()
+    explained = np.square(np.abs(basis[:, 1:].T @ amplitude)).sum() - 2 * power / len(light.ravel())
+    return float(posterior.to_log_odds(explained / max(power, np.finfo(float).tiny)))
 
 
 def _find_unison(amplitudes: np.ndarray) -> np.ndarray:
@@ -214,8 +247,13 @@ def _read_glance(glance, members, weights, kept):
         "palette": weights.mean(),
         "agreement": posterior.to_log_odds(kept_power),
         **_compare_colours(window, posterior.RATES[strongest]),
-        "everywhere": np.nan if glance.everywhere is None else glance.everywhere[strongest],
+        "everywhere": np.nan,
+        "displaced": np.nan,
     }
+    if glance.fine is not None:
+        rate = posterior.RATES[strongest]
+        signs["everywhere"] = find_common_motion(glance.fine, rate)
+        signs["displaced"] = find_displacement(glance.fine, window.crop, rate)
     row = np.array([signs[name] for name in posterior.SIGNS], float)
     source = (glance.place, window.seconds)
     witness = posterior.Witness(window.start, window.end, source, lines, row)

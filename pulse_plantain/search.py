@@ -201,11 +201,10 @@ class Search:
         """Draw boxes of windows."""
         if not boxes or not fine:
             return
-        common = [reader.find_common_motion(window) for window in fine]
         glances = [
-            reader.Glance(cut_part(window, box, self.layout), box, everywhere)
+            reader.Glance(cut_part(window, box, self.layout), box, window)
             for box in boxes
-            for window, everywhere in zip(fine, common, strict=True)
+            for window in fine
         ]
         self.drawn += self.draw(glances)
 

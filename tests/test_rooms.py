@@ -18,7 +18,7 @@ ARROWS = {
     "flux2": {"sheet"},
     "heart_rate": set(),
     "posterior": set(),
-    "reading": {"bijection", "heart_rate", "posterior", "sheet", "windows"},
+    "reading": {"bijection", "cells", "heart_rate", "posterior", "sheet", "windows"},
     "search": {"posterior", "reading", "sheet", "windows"},
     "output": {"heart_rate", "posterior", "reading", "search", "video"},
     "drawing": set(),
