@@ -1,4 +1,4 @@
-"""How long measure.py takes from process start to exit, and the model for one window.
+"""How long measure.py takes, beside importing and decoding alone, and the model for one window.
 
 Writes results/benchmark.json: every single time in seconds, and the machine. ``benchmark.py klein``
 measures the 4B architecture with random weights instead: results/benchmark-klein.json on a GPU,
@@ -13,10 +13,10 @@ from pathlib import Path
 
 import torch
 
+from pulse_plantain.lab import speed
 from pulse_plantain.lab.benchmarking import (
     describe_clip,
     render_benchmark_clip,
-    time_command,
     time_window,
 )
 from pulse_plantain.lab.klein_benchmark import Klein, measure_klein
@@ -49,7 +49,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         help="klein: only write a base with random weights, to try the trainer at full size: 8 GB",
     )
     parser.add_argument("--clip", type=Path, help="default: 10 s of 640x480 rendered into out/")
-    parser.add_argument("--repeat", type=int, default=3, help="times that everything is run")
+    parser.add_argument("--repeat", type=int, default=5, help="times that everything is run")
     parser.add_argument("--out", type=Path, default=ROOT / "results")
     parser.add_argument("--model", default=str(ROOT / "tiny"), help="pipeline folder or Hub id")
     parser.add_argument("--adapter", default=str(ROOT / "tiny" / "adapter"))
@@ -79,17 +79,18 @@ def run_measure(args: argparse.Namespace, command: str) -> None:
     """Time the command and the model."""
     clip = args.clip or render_benchmark_clip(ROOT / "out" / "benchmark.mp4")
     about = describe_clip(clip)
-    words = [str(clip), "--model", args.model, "--adapter", args.adapter]
     script = ROOT / "scripts" / "measure.py"
-    processes = [time_command(script, words) for _ in range(args.repeat)]
+    taken = speed.measure_speed(script, clip, ROOT / "out", args.repeat)
     pipe = load_pipeline(args.model, args.adapter)
     windows = [time_window(pipe, clip) for _ in range(args.repeat + 1)][1:]
+    figures = speed.sum_up(taken)
     result = describe_run(seed=None) | {"command": command, "clip": about}
-    result |= {"threads": torch.get_num_threads()}
-    result |= {"process_seconds": processes, "window_seconds": windows}
+    result |= {"threads": torch.get_num_threads(), "figures": figures}
+    result |= {"window_seconds": windows, "speed": taken}
     path = args.out / "benchmark.json"
     write_result(path, result)
-    print(f"measure.py, process start to exit: {statistics.median(processes):.1f} s")
+    for name, figure in figures.items():
+        print(f"{name}: {figure:.2f}")
     print(f"model, one window: {statistics.median(w['model'] for w in windows):.2f} s")
     print(f"written to {path}")
 

@@ -9,7 +9,8 @@ from recordings import FPS, SECONDS, SIZE, write_recording
 from safetensors.torch import load_file
 
 from pulse_plantain import loading
-from pulse_plantain.lab import adapter_training, batches, benchmarking, klein
+from pulse_plantain.lab import adapter_training, batches, benchmarking, klein, speed
+from pulse_plantain.video import read_frames
 
 
 @pytest.fixture
@@ -26,8 +27,55 @@ def test_stages_of_a_window_are_timed(clip, tiny_pipe):
     assert set(seconds) >= {"decode", "prompt", "read"}
 
 
+def make_run(cpu, wall=0.0, peak_gib=1.0):
+    return {"cpu": cpu, "wall": wall, "peak_gib": peak_gib}
+
+
+TAKEN = {
+    "start": {
+        "importing": [make_run(cpu) for cpu in (5.0, 6.0, 9.0)],
+        "command": [make_run(cpu, wall=12.0) for cpu in (12.0, 9.0, 8.0)],
+    },
+    "call": [make_run(2.0), make_run(4.0), make_run(3.0)],
+    "long": {"10 s": make_run(1.0), "300 s": make_run(90.0, 60.0, 1.1), "bpm_of_300_s": 70.0},
+    "encoding": {"4K": {"decoding": [make_run(2.0)], "encoding": [make_run(2.4, peak_gib=1.125)]}},
+    "watch": {"cpu_a_reading": 0.3, "readings": 20},
+}
+
+
+def test_bounds_are_compared_with_medians_and_their_ratios():
+    assert speed.sum_up(TAKEN) == {
+        "command_over_import": 1.5,
+        "call_cpu_s": 3.0,
+        "times_real_time": 5.0,
+        "memory_over_10_s": 1.1,
+        "watch_cpu_s": 0.3,
+        "encoding_over_decoding_4K": 1.2,
+        "encoding_more_mb_4K": pytest.approx(134.2, abs=0.1),
+    }
+
+
+def test_what_is_compared_runs_in_turns_and_is_gauged(clip, tmp_path):
+    order = []
+
+    def run(name):
+        return lambda: (order.append(name), speed.gauge(lambda: sum(range(100_000))))[1]
+
+    taken = speed.take_turns(2, one=run("one"), two=run("two"))
+    assert order == ["one", "two", "one", "two"]
+    assert all(0 < row["cpu"] < 1 and row["peak_gib"] > 0.01 for row in taken["one"])
+    large = speed.stretch_clip(clip, tmp_path / "large.mp4", 12.0, (2 * SIZE, SIZE))
+    frames = list(read_frames(large))
+    assert len(frames) == 12 * speed.FPS and frames[0][1].shape == (SIZE, 2 * SIZE, 3)
+    turn = FPS * SECONDS - 1  # where the pictures run back
+    before, after = (frames[turn + way][1].astype(float) for way in (-3, 3))
+    assert abs(before - after).mean() < abs(before - frames[turn - 20][1]).mean()
+    assert speed.decode_alone(large).cpu > 0
+    assert speed.encode_alone(large, (5.0, 8.0)).cpu > 0
+
+
 def test_figures_are_written(clip, tiny_pipe, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(benchmarking, "time_command", lambda script, words: 12.0)
+    monkeypatch.setattr(speed, "measure_speed", lambda script, clip, folder, repeat: TAKEN)
     monkeypatch.setattr(loading, "load_pipeline", lambda model, adapter: tiny_pipe)
     out = tmp_path / "results"
     command = ["--clip", str(clip), "--repeat", "2", "--out", str(out)]
@@ -35,9 +83,10 @@ def test_figures_are_written(clip, tiny_pipe, tmp_path, monkeypatch, capsys):
     result = json.loads((out / "benchmark.json").read_text())
     assert result["clip"]["size"] == [SIZE, SIZE]
     assert result["clip"]["frames"] == FPS * SECONDS
-    assert result["process_seconds"] == [12.0, 12.0] and len(result["window_seconds"]) == 2
+    assert result["figures"]["times_real_time"] == 5.0 and result["speed"] == TAKEN
+    assert len(result["window_seconds"]) == 2
     assert str(tmp_path) not in json.dumps(result)
-    assert "start to exit: 12.0 s" in capsys.readouterr().out
+    assert "command_over_import: 1.50" in capsys.readouterr().out
 
 
 def test_missing_clip_is_one_line(tmp_path, capsys):

@@ -1,13 +1,11 @@
-"""Times: of the whole command from process start to exit, and of the stages of one window.
+"""Times of the stages of one window, and the clip that is measured.
 
 Here live the stopwatch and the memory gauge, too; seconds are of the wall clock.
 """
 
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from pulse_plantain.lab.training import measure_peak_gib
 from pulse_plantain.pipeline import PulsePipeline
 from pulse_plantain.reading import Glance, read_sheets
 from pulse_plantain.search import WHOLE, read_drawn
-from pulse_plantain.video import ClipError, read_frames
+from pulse_plantain.video import read_frames
 from pulse_plantain.windows import encode_windows
 
 CLIP_SEED = 20_000_000
@@ -79,21 +77,6 @@ def describe_clip(clip: Path) -> dict[str, Any]:
     frames = [(stamp, picture.shape) for stamp, picture in read_frames(clip)]
     seconds, (height, width, _) = frames[-1]
     return {"file": clip.name, "size": [width, height], "frames": len(frames), "seconds": seconds}
-
-
-def time_command(script: Path, words: Sequence[str]) -> float:
-    """Seconds of one run of a script, from process start to exit.
-
-    Raises:
-        ClipError: with the last line that the script said, if it fails.
-    """
-    start = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, str(script), *words], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise ClipError((done.stderr.strip() or f"{script.name} failed").splitlines()[-1])
-    return time.perf_counter() - start
 
 
 @torch.no_grad()

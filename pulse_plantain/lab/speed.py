@@ -1,0 +1,223 @@
+"""How fast clips are measured, beside what cannot be faster: importing, and decoding alone.
+
+CPU seconds, unless a name says otherwise; what is compared runs in turns, each in a process of its
+own where memory or a start counts.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import torch
+
+from pulse_plantain.lab.training import measure_peak_gib
+from pulse_plantain.loading import load_pipeline
+from pulse_plantain.search import divide_finely
+from pulse_plantain.video import Clock, read_frames
+from pulse_plantain.windows import encode_windows
+
+IMPORT = "import diffusers; diffusers.Flux2KleinPipeline"
+"""What every pipeline on this base has to do first."""
+
+FPS = 30
+"""Pictures a second of the clips that are made for this."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run took.
+
+    Attributes:
+        cpu: seconds of all its threads.
+        wall: seconds on the clock.
+        peak_gib: the most memory of its process, imports included.
+    """
+
+    cpu: float
+    wall: float
+    peak_gib: float
+
+
+def run_alone(function: Callable[..., Any], *args: Any) -> Any:
+    """What a function returns in a new process."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(function, *args).result()
+
+
+def gauge(function: Callable[[], object]) -> Run:
+    """Run a function, and say what it took."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    function()
+    spent = time.process_time() - cpu, time.perf_counter() - wall
+    return Run(*spent, measure_peak_gib("cpu"))
+
+
+def take_turns(repeat: int, **runs: Callable[[], Run]) -> dict[str, list[dict[str, float]]]:
+    """What runs took, one of each after the other, ``repeat`` times."""
+    taken: dict[str, list[dict[str, float]]] = {name: [] for name in runs}
+    for _ in range(repeat):
+        for name, run in runs.items():
+            taken[name].append(asdict(run()))
+    return taken
+
+
+def run_command(words: Sequence[str]) -> Run:
+    """A command from its start to its exit.
+
+    Raises:
+        subprocess.CalledProcessError: if it fails.
+    """
+    before, wall = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run([sys.executable, *words], capture_output=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Run(cpu, time.perf_counter() - wall, float("nan"))
+
+
+def stretch_clip(source: Path, path: Path, seconds: float, size: tuple[int, int]) -> Path:
+    """A clip of another length and size, where it is missing: a clip to and fro; its path.
+
+    Args:
+        source: clip whose pictures are taken.
+        path: of the new one, H.264 at :data:`FPS`.
+        seconds: length of the new one.
+        size: (width, height) in pixels.
+    """
+    if path.exists():
+        return path
+    pictures = [picture for _, picture in read_frames(source, Clock(FPS))]
+    course = chain(*([pictures, pictures[-2:0:-1]] * int(np.ceil(FPS * seconds / len(pictures)))))
+    part = path.with_suffix(".part.mp4")
+    with av.open(str(part), "w") as container:
+        stream = container.add_stream("libx264", rate=FPS, options={"preset": "ultrafast"})
+        stream.width, stream.height = size
+        stream.pix_fmt = "yuv420p"
+        for number, picture in enumerate(islice(course, round(FPS * seconds))):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(*size, "yuv420p")
+            frame.pts, frame.time_base = number, Fraction(1, FPS)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return part.replace(path)
+
+
+def decode_alone(clip: Path) -> Run:
+    """Every picture of a clip decoded by PyAV, with the threads that the pipeline's reader has."""
+
+    def decode() -> None:
+        with av.open(str(clip)) as container:
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            for _ in container.decode(stream):
+                pass
+
+    return gauge(decode)
+
+
+def encode_alone(clip: Path, lengths: tuple[float, ...]) -> Run:
+    """Every window of a clip that the search looks at."""
+    layout = divide_finely(96)
+    return gauge(lambda: [None for _ in encode_windows(clip, layout, window=lengths)])
+
+
+def measure_alone(clip: Path) -> tuple[Run, float]:
+    """A clip measured with the miniature; what it took, without loading, and the heart rate."""
+    pipe = load_pipeline()
+    found: list[Any] = []
+    taken = gauge(lambda: found.append(pipe(str(clip))))
+    return taken, float(found[0].bpm)
+
+
+def watch_alone(clip: Path, readings: int) -> tuple[float, int]:
+    """CPU seconds of a reading of ``watch``, one a second, the first of a search left out.
+
+    Returns:
+        (mean CPU seconds a reading, number of readings).
+    """
+    pipe = load_pipeline()
+    live = pipe.watch(str(clip))
+    next(live)
+    start, count = time.process_time(), 0
+    for _ in islice(live, readings):
+        count += 1
+    return (time.process_time() - start) / count, count
+
+
+def measure_speed(script: Path, clip: Path, folder: Path, repeat: int) -> dict[str, Any]:
+    """All figures.
+
+    Args:
+        script: measure.py.
+        clip: 10 s of 640 x 480 pixels.
+        folder: where clips are made.
+        repeat: times that what is compared is run.
+
+    Returns:
+        ``start``: runs of the import and of the command; ``call``: of the pipeline, loaded;
+        ``long``: of 10 s and of 300 s; ``encoding``: by size, runs of decoding and encoding;
+        ``watch``: CPU seconds a reading.
+    """
+    lengths = tuple(load_pipeline().config.default_windows)
+    start = take_turns(
+        repeat,
+        importing=lambda: run_command(["-c", IMPORT]),
+        command=lambda: run_command([str(script), str(clip)]),
+    )
+    pipe = load_pipeline()
+    with torch.no_grad():
+        pipe(str(clip))
+        call = [asdict(gauge(lambda: pipe(str(clip)))) for _ in range(repeat)]
+    long = stretch_clip(clip, folder / "benchmark-300s.mp4", 300, (640, 480))
+    short = stretch_clip(clip, folder / "benchmark-10s.mp4", 10, (640, 480))
+    (ten, _), (three_hundred, bpm) = (run_alone(measure_alone, path) for path in (short, long))
+    encoding = {}
+    for name, size in (("1080p", (1920, 1080)), ("4K", (3840, 2160))):
+        large = stretch_clip(clip, folder / f"benchmark-{name}.mp4", 10, size)
+        encoding[name] = take_turns(
+            repeat,
+            decoding=lambda large=large: run_alone(decode_alone, large),
+            encoding=lambda large=large: run_alone(encode_alone, large, lengths),
+        )
+    reading, count = run_alone(watch_alone, long, 20)
+    return {
+        "start": start,
+        "call": call,
+        "long": {"10 s": asdict(ten), "300 s": asdict(three_hundred), "bpm_of_300_s": bpm},
+        "encoding": encoding,
+        "watch": {"cpu_a_reading": reading, "readings": count},
+    }
+
+
+def sum_up(speed: dict[str, Any]) -> dict[str, float]:
+    """The figures that have bounds, of :func:`measure_speed`: medians and their ratios."""
+
+    def middle(runs: list[dict[str, float]], name: str = "cpu") -> float:
+        return float(np.median([run[name] for run in runs]))
+
+    start, long = speed["start"], speed["long"]
+    figures = {
+        "command_over_import": middle(start["command"]) / middle(start["importing"]),
+        "call_cpu_s": middle(speed["call"]),
+        "times_real_time": 300 / long["300 s"]["wall"],
+        "memory_over_10_s": long["300 s"]["peak_gib"] / long["10 s"]["peak_gib"],
+        "watch_cpu_s": speed["watch"]["cpu_a_reading"],
+    }
+    for name, runs in speed["encoding"].items():
+        decoding, encoding = runs["decoding"], runs["encoding"]
+        figures[f"encoding_over_decoding_{name}"] = middle(encoding) / middle(decoding)
+        more = middle(encoding, "peak_gib") - middle(decoding, "peak_gib")
+        figures[f"encoding_more_mb_{name}"] = more * 2**30 / 1e6
+    return figures
