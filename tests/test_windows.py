@@ -182,7 +182,7 @@ def test_clips_that_cannot_be_measured():
     refuse(pictures, "not both", fps=10, timestamps=np.arange(60))
     refuse(pictures, "fps must be", fps=-3)
     refuse(pictures[0], "must be", fps=10)
-    refuse(torch.from_numpy(pictures), r"\[T, 3, H, W\]", fps=10)
+    refuse(torch.from_numpy(pictures)[..., :2], r"\[T, 3, H, W\] or \[T, H, W, 3\]", fps=10)
     refuse(pictures.astype(float), r"\[0, 1\]", fps=10)
     refuse(pictures / 255 * np.nan, r"\[0, 1\]", fps=10)
     refuse(pictures.astype(int), "got int64", fps=10)
