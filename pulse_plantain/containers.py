@@ -6,6 +6,7 @@ Here live the opening of containers, their clocks, and the account of what a dam
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -105,7 +106,7 @@ def read_container(
         ClipError: if no picture can be decoded, pictures are too large, or the file breaks off.
     """
     stream = find_stream(container, name)
-    seen = _Seen(container, stream)
+    seen, turns = _Seen(container, stream), {}
     try:
         stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
         stream.thread_type = "AUTO" if threads else "SLICE"
@@ -128,7 +129,7 @@ def read_container(
                 lost.pictures += 1
                 yield None, None
             else:
-                yield stamp, to_picture(frame, name)
+                yield stamp, to_picture(frame, name, turns)
     if not seen.frames:
         raise clock.ClipError(f"{name}: no picture in it can be decoded ({seen.why})")
     lost.pictures += seen.count_missing()
@@ -224,15 +225,24 @@ def find_stamp(container: Any, frame: Any, index: int) -> float | None:
     return float(index / rate) if rate else None
 
 
-def to_picture(frame: Any, name: str) -> np.ndarray:
+def to_picture(frame: Any, name: str, turns: dict[float, Turn] | None = None) -> np.ndarray:
     """Picture [H, W, 3] uint8 of a PyAV frame, upright.
+
+    Args:
+        frame: of PyAV.
+        name: for messages.
+        turns: those of the stream's frames, by the frame's rotation; new ones are added.
 
     Raises:
         ClipError: if it is too large, or of a format that cannot be turned into colours.
     """
     check_size(frame.width, frame.height, name)
+    turns = {} if turns is None else turns
     try:
-        return turn_upright(frame.to_ndarray(format="rgb24"), frame)
+        rotation = frame.rotation
+        if rotation not in turns:
+            turns[rotation] = find_turn(frame)
+        return turns[rotation].apply(frame.to_ndarray(format="rgb24"))
     except Exception as error:
         raise clock.ClipError(
             f"{name}: its pictures cannot be turned into colours ({describe_error(error)})"
@@ -248,24 +258,43 @@ def check_size(width: int, height: int, name: str) -> None:
         )
 
 
-def turn_upright(picture: np.ndarray, frame: Any) -> np.ndarray:
-    """A picture as it is to be shown, by the frame's display matrix: quarter turns and mirrors.
+@dataclass(frozen=True)
+class Turn:
+    """How a picture is turned upright.
+
+    Attributes:
+        transposed: whether rows and columns change places, before all else.
+        down, across: whether the rows, or the columns, run the other way.
+    """
+
+    transposed: bool = False
+    down: bool = False
+    across: bool = False
+
+    def apply(self, picture: np.ndarray) -> np.ndarray:
+        """The picture [H, W, 3] as it is to be shown, a view."""
+        picture = picture.swapaxes(0, 1) if self.transposed else picture
+        return picture[:: -1 if self.down else 1, :: -1 if self.across else 1]
+
+
+def find_turn(frame: Any) -> Turn:
+    """Turn of a frame's display matrix: quarter turns and mirrors.
 
     The matrix (ISO/IEC 14496-12, 8.3.2) sends a point (x, y) to (a x + c y, b x + d y).
 
     Args:
-        picture: [H, W, 3].
         frame: of PyAV.
     """
-    matrix = frame.side_data.get(SideData.DISPLAYMATRIX)
+    # PyAV ties a frame to its side data in a circle that only the garbage collector unties: a
+    # copy of four pixels is asked, so that no whole picture stays in memory.
+    small = frame.reformat(width=2, height=2, format="gray", threads=1)
+    matrix = small.side_data.get(SideData.DISPLAYMATRIX)
     if matrix is None or len(bytes(matrix)) < 36:
-        return picture
+        return Turn()
     a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
     if abs(a) >= abs(b):
-        flip_down, flip_across = d < 0, a < 0
-    else:
-        picture, flip_down, flip_across = picture.swapaxes(0, 1), b < 0, c < 0
-    return picture[:: -1 if flip_down else 1, :: -1 if flip_across else 1]
+        return Turn(False, d < 0, a < 0)
+    return Turn(True, b < 0, c < 0)
 
 
 def _settle_ends(seen, name, lost):
