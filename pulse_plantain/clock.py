@@ -228,4 +228,4 @@ class GapCounter:
         usual = median(self._around)
         if interval >= GAP * usual:
             self.lost.gaps += 1
-            self.lost.gap_seconds += interval - usual
+            self.lost.gap_seconds += float(interval - usual)

@@ -41,13 +41,14 @@ Stamped = tuple[float | None, np.ndarray | None]
 """(time in s or None where the file does not say, picture [H, W, 3] or None where it is lost)."""
 
 
-def open_container(source: Any, name: str, form: str | None = None) -> Any:
+def open_container(source: Any, name: str, form: str | None = None, lists: bool = False) -> Any:
     """PyAV container of a file, a binary file object, a stream or a camera.
 
     Args:
         source: what ``av.open`` takes.
         name: for messages.
         form: FFmpeg's name of the format, where the source does not show it.
+        lists: whether it may be a list of other files or streams, as HLS is.
 
     Raises:
         ClipError: if it cannot be opened, or holds no pictures.
@@ -61,6 +62,9 @@ def open_container(source: Any, name: str, form: str | None = None) -> Any:
             f"{name}: not a video that can be read ({describe_error(error)})"
         ) from error
     try:
+        form = container.format.name
+        if form in NO_CLIPS and not (lists and form != "tty"):
+            raise clock.ClipError(f"{name}: not a video but {NO_CLIPS[form]}")
         find_stream(container, name)
     except clock.ClipError:
         container.close()
@@ -74,8 +78,6 @@ def find_stream(container: Any, name: str = "the stream") -> Any:
     Raises:
         ClipError: if there is none, or no decoder for it.
     """
-    if container.format.name in NO_CLIPS:
-        raise clock.ClipError(f"{name}: not a video but {NO_CLIPS[container.format.name]}")
     streams = [
         stream
         for stream in container.streams.video
@@ -106,6 +108,7 @@ def read_container(
         ClipError: if no picture can be decoded, pictures are too large, or the file breaks off.
     """
     stream = find_stream(container, name)
+    check_size(stream.codec_context.width, stream.codec_context.height, name)
     seen, turns = _Seen(container, stream), {}
     try:
         stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
@@ -313,7 +316,7 @@ def _settle_ends(seen, name, lost):
             f"{name}: the file breaks off, {max(0.0, reached - first):.1f} of "
             f"{promised - first:.1f} s could be read"
         )
-    negligible = 1.5 * seen.seconds / seen.frames
+    negligible = 0.75 * seen.seconds / seen.frames  # a picture's time, less rounding
     for missing in (first - start, own - seen.end):
         if missing > negligible:
             lost.end_seconds += missing

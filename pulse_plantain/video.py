@@ -228,7 +228,7 @@ def _read_file(file: Any, name: str, lost: Lost) -> Iterator[Stamped]:
         if rewinds:
             file.seek(0)
         start = file.read(12)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # whatever kind of file it is
         raise ClipError(f"{name}: {containers.describe_error(error)}") from error
     if isinstance(start, str):
         raise ClipError(f'{name}: a file must be opened for bytes, open(path, "rb")')

@@ -16,6 +16,7 @@ ARROWS = {
     "containers": {"clock"},
     "animations": {"clock", "containers"},
     "video": {"animations", "clock", "containers"},
+    "stream": {"containers", "video"},
     "windows": {"clock", "sheet", "video"},
     "flux2": {"sheet"},
     "heart_rate": set(),

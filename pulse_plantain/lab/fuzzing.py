@@ -336,8 +336,6 @@ def read_variant(variant: Variant, folder: Path) -> Row:
 def _serve(pipe: Any, seed: int, memory: int) -> None:
     """Read the variants whose numbers come through a pipe, within a limit of memory."""
     warnings.simplefilter("ignore")
-    for kind in KINDS:
-        read_sound(kind)
     statm = Path("/proc/self/statm")
     if statm.exists():  # elsewhere only the time is limited
         held = int(statm.read_text().split()[0]) * resource.getpagesize()
@@ -370,8 +368,8 @@ class Reader:
         """What comes of the variant of a number."""
         if self._process is None:
             self._start()
-        self._pipe.send(number)
         try:
+            self._pipe.send(number)
             if self._pipe.poll(self.seconds):
                 return self._pipe.recv()
             outcome, words = SLOW, ""
