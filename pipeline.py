@@ -2,9 +2,12 @@
 
 if __package__:  # loaded by diffusers, which copies the modules that are named here and no others
     from .pulse_plantain.adapter import write_adapter
+    from .pulse_plantain.animations import read_animation
     from .pulse_plantain.bijection import decode
     from .pulse_plantain.calls import RunningCalls
     from .pulse_plantain.cells import CellMeans
+    from .pulse_plantain.clock import Clock
+    from .pulse_plantain.containers import read_container
     from .pulse_plantain.drawing import Drawing
     from .pulse_plantain.flux2 import encode_images
     from .pulse_plantain.heart_rate import fft_rate
@@ -12,6 +15,7 @@ if __package__:  # loaded by diffusers, which copies the modules that are named 
     from .pulse_plantain.pipeline import PulsePipeline
     from .pulse_plantain.posterior import Posterior
     from .pulse_plantain.reading import read_sheets
+    from .pulse_plantain.saved_sheet import check_sheets
     from .pulse_plantain.search import Search
     from .pulse_plantain.sheet import SheetGeometry
     from .pulse_plantain.video import read_frames

@@ -50,6 +50,18 @@ def _backend(x):
     return np, wide, lambda y: y.astype(dtype, copy=False)
 
 
+def _largest_below_one(x):
+    """Largest value below 1 that the type of an array or tensor holds, at most _LARGEST.
+
+    Between it and 1 a half-precision number has no other; a wider value there would round to 1.
+    """
+    if isinstance(x, torch.Tensor):
+        kind = x.dtype if x.dtype.is_floating_point else torch.get_default_dtype()
+        return min(_LARGEST, 1 - torch.finfo(kind).eps / 2)
+    kind = np.asarray(x).dtype
+    return min(_LARGEST, 1 - float(np.finfo(kind).eps) / 2) if kind.kind == "f" else _LARGEST
+
+
 def power_transform(x: Array, scale: float) -> Array:
     """Barron's power transform with lambda = -3, extended oddly to negative numbers.
 
@@ -61,7 +73,8 @@ def power_transform(x: Array, scale: float) -> Array:
         scale: the scale c > 0, in the unit of x. The slope at 0 is 2 / (3 c).
 
     Returns:
-        Values in (-1, 1), same shape, dtype and device.
+        Values in [-1, 1], same shape, dtype and device; +-1 only where the type holds nothing
+        nearer.
     """
     xp, x, back = _backend(x)
     return back(xp.sign(x) * (1 - (1 + xp.abs(x) / (3 * scale)) ** -2))
@@ -87,6 +100,7 @@ def encode(phase: Array, amplitude: Array) -> Array:
     Raises:
         ValueError: if an amplitude is negative or not a number.
     """
+    largest = _largest_below_one(amplitude)
     xp, amplitude, back = _backend(amplitude)
     if not bool((amplitude >= 0).all()):
         raise ValueError(
@@ -94,7 +108,7 @@ def encode(phase: Array, amplitude: Array) -> Array:
         )
     _, phase, _ = _backend(phase)
     sixths = xp.remainder(phase / _SIXTH, 6)
-    value = xp.clip(1 - (1 + amplitude / (3 * AMPLITUDE_SCALE)) ** -2, 0, _LARGEST)
+    value = xp.clip(1 - (1 + amplitude / (3 * AMPLITUDE_SCALE)) ** -2, 0, largest)
     # Each channel is a trapezoid over the circle: 1 for two sixths, a ramp of one on either side.
     channels = [
         value * xp.clip(2 - xp.abs(xp.remainder(sixths - peak + 3, 6) - 3), 0, 1)
@@ -115,10 +129,11 @@ def project(rgb: Array) -> tuple[Array, Array]:
     Raises:
         ValueError: if the last axis is not of length 3.
     """
+    largest = _largest_below_one(rgb)
     xp, rgb, back = _backend(rgb)
     if rgb.ndim == 0 or rgb.shape[-1] != 3:
         raise ValueError(f"rgb must have a last axis of length 3, got shape {tuple(rgb.shape)}")
-    inside = xp.clip(rgb, 0, _LARGEST)
+    inside = xp.clip(rgb, 0, largest)
     smallest = rgb.argmin(-1)  # not of the clipped: of several channels above 1 the least goes
     keep = xp.stack([smallest != channel for channel in range(3)], -1)
     face = xp.where(keep, inside, xp.zeros_like(inside))

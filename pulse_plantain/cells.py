@@ -12,7 +12,7 @@ from av import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from scipy import sparse
 
-from . import video
+from . import clock, containers
 
 Box = tuple[float, float, float, float]
 """(left, top, right, bottom): of a crop in pixels, or of a part in cells."""
@@ -143,20 +143,20 @@ class CellMeans:
         self._of_frames = FrameMean(grid)
         self._of_turned = FrameMean((grid[1], grid[0]))
 
-    def __call__(self, picture: video.Picture) -> np.ndarray:
+    def __call__(self, picture: np.ndarray | containers.Decoded) -> np.ndarray:
         """Means [rows, columns, 3] float32 of an upright picture.
 
         Raises:
             ClipError: if it is of floats that do not lie in [0, 1].
         """
-        if isinstance(picture, VideoFrame):
-            means = self._of_turned if picture.rotation % 180 else self._of_frames
-            if self._whole and means.takes(picture):
-                return video.turn_upright(np.maximum(means(picture), 0), picture)
-            picture = video.to_rgb(picture)
+        if isinstance(picture, containers.Decoded):
+            means = self._of_turned if picture.turn.transposed else self._of_frames
+            if self._whole and means.takes(picture.frame):
+                return picture.turn.apply(np.maximum(means(picture.frame), 0))
+            picture = picture.to_rgb()
         found = self._of_arrays(picture)
         if not (found.min() >= -0.01 and found.max() <= 1.01):
-            raise video.ClipError(
+            raise clock.ClipError(
                 f"float pictures must lie in [0, 1], got {found.min():.3g} to {found.max():.3g}"
             )
         return found

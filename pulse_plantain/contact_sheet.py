@@ -5,6 +5,7 @@ Here live the grid and the length that both directions share; nothing is measure
 
 from __future__ import annotations
 
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -69,9 +70,14 @@ def frames_from_contact_sheet(
         grid: (rows, columns).
 
     Raises:
-        ValueError: if the grid does not divide the picture.
+        ValueError: if the grid is not two whole numbers, or does not divide the picture.
     """
-    rows, columns = grid
+    try:
+        rows, columns = (index(side) for side in grid)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"a grid must be (rows, columns), two whole numbers, got {grid!r}"
+        ) from error
     if rows < 1 or columns < 1 or image.width % columns or image.height % rows:
         raise ValueError(
             f"a grid of {rows} x {columns} frames does not divide a picture of "

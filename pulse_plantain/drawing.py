@@ -12,6 +12,10 @@ CALLBACK_TENSORS = ("latents", "prompt_embeds")
 """What `callback_on_step_end` can be given and may change."""
 
 
+MOST = {"num_inference_steps": 1000, "ensemble_size": 1000, "batch_size": 4096}
+"""Largest number of each option; the scheduler of FLUX.2 is trained on 1000 steps."""
+
+
 @dataclass(frozen=True)
 class Drawing:
     """Options of drawing, checked.
@@ -41,10 +45,12 @@ class Drawing:
     callback_tensors: Sequence[str] = ()
 
     def __post_init__(self):
-        for name in ("num_inference_steps", "ensemble_size", "batch_size"):
+        for name, most in MOST.items():
             count = getattr(self, name)
             if not isinstance(count, Integral) or count < 1:
                 raise ValueError(f"{name} must be a positive integer, got {count!r}")
+            if count > most:
+                raise ValueError(f"{name} must be at most {most}, got {count}")
         if self.generator is not None and not isinstance(self.generator, torch.Generator):
             raise ValueError(f"generator must be one torch.Generator, got {type(self.generator)}")
         unknown = set(self.callback_tensors) - set(CALLBACK_TENSORS)

@@ -22,12 +22,68 @@ Band = tuple[float, float]
 BAND: Band = (0.6, 3.4)
 """Heart rates looked for, in Hz: 36 to 204 bpm."""
 
+MOST_HERTZ = 20_000.0
+"""Highest sampling rate in Hz that a trace may have."""
+
 _GRID = 0.004  # Hz (0.24 bpm): spacing of the zero-padded spectrum before interpolation
 
 MINIMUM_SECONDS = {"rmssd": 10.0, "sdnn": 30.0, "pnn50": 60.0}
 """Shortest traces from which each HRV figure is given: RMSSD 10 s and SDNN 30 s (Munoz et al.,
 PLoS One 2015, 10, e0138921), pNN50 60 s (Baek et al. 2015, as reviewed by Shaffer and Ginsberg,
 Front. Public Health 2017, 5, 258)."""
+
+
+def check_trace(trace: np.ndarray, sampling_rate: float) -> np.ndarray:
+    """A trace as an array.
+
+    Args:
+        trace: [samples] real or complex.
+        sampling_rate: Hz.
+
+    Raises:
+        ValueError: if the trace is not one row of numbers, or the sampling rate is not above 0 and
+            at most :data:`MOST_HERTZ`.
+    """
+    trace = np.asarray(trace)
+    if trace.ndim != 1 or trace.dtype.kind not in "biufc":
+        raise ValueError(
+            f"a trace must be [samples] numbers, got shape {trace.shape} of {trace.dtype}"
+        )
+    if not 0 < sampling_rate <= MOST_HERTZ:
+        raise ValueError(
+            f"sampling_rate must be above 0 and at most {MOST_HERTZ:g} Hz, got {sampling_rate}"
+        )
+    return trace
+
+
+def _check_powers(trace, sampling_rate):
+    """A trace as an array; ValueError unless its powers are finite numbers."""
+    trace = check_trace(trace, sampling_rate)
+    largest = np.max(np.abs(trace), initial=0)
+    most = np.finfo(trace.dtype if trace.dtype.kind in "fc" else float).max ** 0.25
+    if not len(trace) or not largest <= most:
+        raise ValueError(f"a trace must be finite numbers of at most {most:.0e}, got {largest:.3g}")
+    return trace
+
+
+def _moderate(trace, sampling_rate):
+    """A trace whose powers can be added up; None where it is not finite.
+
+    Rates, phases and shares of power do not depend on the unit: a trace of huge or tiny numbers is
+    divided by a power of two near its largest, any other one left as it is.
+    """
+    trace = check_trace(trace, sampling_rate)
+    if trace.dtype.kind not in "fc":
+        return trace
+    largest = np.max(np.maximum(np.abs(trace.real), np.abs(trace.imag)), initial=0)
+    if not np.isfinite(largest):
+        return None
+    limits = np.finfo(trace.dtype)
+    if largest == 0 or float(limits.tiny) ** 0.25 <= largest <= float(limits.max) ** 0.25:
+        return trace
+    exponent = -int(np.frexp(largest)[1])
+    half = exponent // 2  # the whole power of two may itself be too large
+    return trace * trace.dtype.type(2.0**half) * trace.dtype.type(2.0 ** (exponent - half))
 
 
 def spectrum(
@@ -45,9 +101,13 @@ def spectrum(
     Returns:
         (frequencies [n] in Hz, ascending, power [n] with sum over Hz = mean square of the tapered
         trace). A real trace has frequencies >= 0 only, a complex one both signs.
+
+    Raises:
+        ValueError: as :func:`check_trace`, and for an empty trace or numbers that are not finite,
+            or too large to be multiplied.
     """
-    trace = np.asarray(trace)
-    size = max(len(trace), 1 << int(np.ceil(np.log2(sampling_rate / _GRID))))
+    trace = _check_powers(trace, sampling_rate)
+    size = max(len(trace), 1 << max(0, int(np.ceil(np.log2(sampling_rate / _GRID)))))
     window = signal.get_window(taper, len(trace), fftbins=False)
     window = window / np.sqrt(np.mean(window**2))
     scale = 1 / (sampling_rate * len(trace))
@@ -77,11 +137,15 @@ def fft_rate(
             count as much as its middle: on phases of hearts that wander the error is half.
 
     Returns:
-        bpm, NaN where the band holds no peak (a flat trace, or fewer than 3 samples).
+        bpm, NaN where the band holds no peak (a flat trace, fewer than 3 samples, or numbers that
+        are not finite).
+
+    Raises:
+        ValueError: as :func:`check_trace`; so do all rates here.
     """
-    if len(trace) < 3 or not np.all(np.isfinite(trace)):
+    trace = _moderate(trace, sampling_rate)
+    if trace is None or len(trace) < 3:
         return np.nan
-    trace = np.asarray(trace)
     moving = trace - trace.mean() if np.iscomplexobj(trace) else trace  # 0 Hz has side lobes
     taper = taper or ("boxcar" if np.iscomplexobj(trace) else "hann")
     frequencies, power = spectrum(moving, sampling_rate, taper)
@@ -115,8 +179,13 @@ def lock_in(trace: np.ndarray, sampling_rate: float, rate: float) -> np.ndarray:
 
     Returns:
         [samples] complex, phase 0 at the maximum of the fundamental.
+
+    Raises:
+        ValueError: as :func:`spectrum`, and for a rate that is not 1 to 1000 bpm.
     """
-    trace = np.asarray(trace)
+    trace = _check_powers(trace, sampling_rate)
+    if not 1 <= rate <= 1000:
+        raise ValueError(f"rate must be 1 to 1000 bpm, got {rate}")
     times = np.arange(len(trace)) / sampling_rate
     carrier = np.exp(2j * np.pi * rate / 60 * times)
     reach = int(np.ceil(3.5 * 60 / rate * sampling_rate))
@@ -143,7 +212,8 @@ def phase_slope_rate(trace: np.ndarray, sampling_rate: float, band: Band = BAND)
     Returns:
         bpm, NaN where :func:`fft_rate` is NaN.
     """
-    rate = fft_rate(trace, sampling_rate, band)
+    trace = _moderate(trace, sampling_rate)
+    rate = np.nan if trace is None else fft_rate(trace, sampling_rate, band)
     if np.isnan(rate):
         return np.nan
     times = np.arange(len(trace)) / sampling_rate
@@ -174,12 +244,13 @@ def beat_times(trace: np.ndarray, sampling_rate: float, band: Band = BAND) -> np
     Returns:
         [beats] seconds after the first sample.
     """
-    trace = np.real(trace).astype(float)
-    rate = fft_rate(trace, sampling_rate, band)
-    if np.isnan(rate):
-        return np.empty(0)
-    finer = int(np.ceil(200 / sampling_rate))
+    trace = _moderate(np.real(trace), sampling_rate)
+    rate = np.nan if trace is None else fft_rate(trace, sampling_rate, band)
     highest = min(band[1], 0.49 * sampling_rate)
+    if np.isnan(rate) or not 0 < band[0] < highest:
+        return np.empty(0)
+    trace = trace.astype(float)
+    finer = int(np.ceil(200 / sampling_rate))
     sections = signal.butter(2, (band[0], highest), "bandpass", fs=sampling_rate, output="sos")
     padding = min(len(trace) - 1, int(2 * sampling_rate))
     filtered = signal.sosfiltfilt(sections, signal.detrend(trace), padlen=padding)
@@ -237,7 +308,10 @@ def mean_rate(
     Returns:
         bpm, NaN where no span has a peak.
     """
-    length = round(span * sampling_rate)
+    trace = _moderate(trace, sampling_rate)
+    if trace is None:
+        return np.nan
+    length = max(1, round(span * sampling_rate))
     if len(trace) <= length:
         return _cycles_over_time(trace, sampling_rate, band)
     hop = max(1, round(2 * sampling_rate))
@@ -286,15 +360,20 @@ def snr(trace: np.ndarray, sampling_rate: float, rate: float) -> float:
         rate: bpm, the reference.
 
     Returns:
-        dB.
+        dB; NaN where the trace has no power from 0.5 to 4 Hz, or is not finite.
     """
+    trace = _moderate(trace, sampling_rate)
+    if trace is None or not len(trace):
+        return np.nan
     frequencies, power = spectrum(trace, sampling_rate)
     reach = max(0.1, 1.5 * sampling_rate / len(trace))
     near = np.abs(frequencies - rate / 60) <= reach
     near |= np.abs(frequencies - 2 * rate / 60) <= reach
     in_band = (frequencies >= 0.5) & (frequencies <= 4.0)
-    rest = power[in_band & ~near].sum()
-    return 10 * np.log10(power[in_band & near].sum() / max(rest, 1e-300))
+    here, rest = power[in_band & near].sum(), power[in_band & ~near].sum()
+    if here == 0:
+        return -np.inf if rest > 0 else np.nan
+    return 10 * np.log10(here / max(rest, 1e-300))
 
 
 def spectral_concentration(trace: np.ndarray, sampling_rate: float, band: Band = BAND) -> float:
@@ -313,7 +392,8 @@ def spectral_concentration(trace: np.ndarray, sampling_rate: float, band: Band =
     Returns:
         0...1; 0 where there is no peak.
     """
-    rate = fft_rate(trace, sampling_rate, band)
+    trace = _moderate(trace, sampling_rate)
+    rate = np.nan if trace is None else fft_rate(trace, sampling_rate, band)
     if np.isnan(rate):
         return 0.0
     frequencies, power = spectrum(trace, sampling_rate)
@@ -352,8 +432,13 @@ def heart_rate_variability(intervals: np.ndarray) -> HeartRateVariability:
 
     Returns:
         :class:`HeartRateVariability`.
+
+    Raises:
+        ValueError: for an interval that is not a finite number above 0.
     """
     intervals = np.asarray(intervals, dtype=float)
+    if intervals.ndim != 1 or not (np.isfinite(intervals) & (intervals > 0)).all():
+        raise ValueError("intervals must be [beats - 1] seconds, each finite and above 0")
     duration = intervals.sum()
     figures = dict.fromkeys(MINIMUM_SECONDS, np.nan)
     if len(intervals) < 3:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -103,6 +104,9 @@ class PulseOutput(BaseOutput):
         field_uncertainty (`[windows, samples, rows, bands]` float, *optional*):
             Standard deviation of the phasors over the ensemble, unit of `field`. `None` unless
             `output_uncertainty`.
+        lost (`Lost`):
+            What the clip should have and has not: damaged and disordered pictures, gaps between
+            pictures, seconds missing at its ends. It is false where nothing was lost.
     """
 
     bpm: float
@@ -117,6 +121,7 @@ class PulseOutput(BaseOutput):
     windows: list[PulseWindow]
     curve: RateCurve
     field_uncertainty: np.ndarray | torch.Tensor | None = None
+    lost: video.Lost = dataclasses.field(default_factory=video.Lost)
 
     @property
     def found(self) -> bool:
@@ -128,8 +133,9 @@ class PulseOutput(BaseOutput):
 
         Returns:
             dict of `bpm`, `bpm_uncertainty`, `confidence`, `reason`, `sampling_rate` (Hz), `bvp`
-            (AC/DC), `times` (s), `windows`, each of `start`, `end` (s), `bpm` and `confidence`, and
-            `curve` with lists of `times` (s), `bpm`, `low`, `high` and `confidence`.
+            (AC/DC), `times` (s), `windows`, each of `start`, `end` (s), `bpm` and `confidence`,
+            `curve` with lists of `times` (s), `bpm`, `low`, `high` and `confidence`, and `lost`
+            with `pictures`, `disordered`, `gaps`, `gap_seconds` and `end_seconds` (s).
         """
         return {
             "bpm": _number(self.bpm),
@@ -146,6 +152,7 @@ class PulseOutput(BaseOutput):
             "curve": {
                 key: [_number(value) for value in values] for key, values in self.curve.items()
             },
+            "lost": asdict(self.lost),
         }
 
     def to_text(self) -> str:
@@ -156,7 +163,10 @@ class PulseOutput(BaseOutput):
             lines = [f"heart rate  {self.bpm:.1f} bpm{spread}"]
         else:
             lines = [f"no pulse found: {self.short_reason}"]
-        lines += [f"confidence  {self.confidence:.2f}", "", "window (s)        bpm  confidence"]
+        lines += [f"confidence  {self.confidence:.2f}"]
+        if self.lost:
+            lines += [f"the clip lost {self.lost.describe()}"]
+        lines += ["", "window (s)        bpm  confidence"]
         for w in self.windows:
             rate = f"{w.bpm:.1f}" if np.isfinite(w.bpm) else "-"
             lines.append(f"{w.start:5.1f} - {w.end:5.1f}  {rate:>7}        {w.confidence:.2f}")
@@ -368,10 +378,14 @@ def read_sheet(path: str | Path) -> tuple[Image.Image, Spans | None]:
     """
     try:
         with Image.open(path) as image:
-            spans = json.loads(image.info.get(SHEET_KEY, "null"))
-            return image.convert("RGB"), spans and [(start, end) for start, end in spans]
-    except (OSError, SyntaxError) as error:
+            picture, text = image.convert("RGB"), image.info.get(SHEET_KEY, "null")
+    except Exception as error:  # whatever Pillow raises
         raise video.ClipError(f"{path}: no picture that can be read") from error
+    try:
+        spans = json.loads(text)
+        return picture, spans and [(float(start), float(end)) for start, end in spans]
+    except (TypeError, ValueError) as error:
+        raise video.ClipError(f"{path}: the times of its sheets cannot be read") from error
 
 
 def space_evenly(count: int, window: float, stride: float | None) -> Spans:

@@ -25,7 +25,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from . import adapter, calls, flux2, posterior, search, sheet, video
+from . import adapter, calls, flux2, posterior, saved_sheet, search, sheet, video
 from . import drawing as drawings
 from . import output as outputs
 from . import reading as reader
@@ -276,8 +276,8 @@ class PulsePipeline(Flux2KleinPipeline):
                 "frames_from_contact_sheet, read a pulse sheet with decode_sheet"
             )
         windowing.check_windows(lengths, stride)
-        if crop is not None and len(crop) != 4:
-            raise ValueError(f"crop must be (left, top, right, bottom) in pixels, got {crop}")
+        if crop is not None:
+            windowing.check_crop(crop)
         if output_type not in ("np", "pt"):
             raise ValueError(f'output_type must be "np" or "pt", got {output_type!r}')
         if output_uncertainty and drawing.ensemble_size == 1:
@@ -373,8 +373,8 @@ class PulsePipeline(Flux2KleinPipeline):
 
         # 2. Encode the clip, in one pass. The first windows come before any model is needed, so a
         # clip that cannot be read fails early.
-        clock = video.Clock(fps, timestamps)
-        windows = self.encode_clip(clip, clock, lengths, stride, crop)
+        clock, lost = video.Clock(fps, timestamps), video.Lost()
+        windows = self.encode_clip(clip, clock, lengths, stride, crop, lost)
         groups = search.divide_by_ticks(windows, max(lengths), search.TICK)
         first = next(groups, None)
         if first is None:
@@ -397,6 +397,7 @@ class PulsePipeline(Flux2KleinPipeline):
             form = outputs.Form(config.min_confidence, output_type == "pt", output_uncertainty)
             read = looking.read()
             output = outputs.assemble_output(looking.drawn, read, form, call.interrupted)
+            output.lost = lost
         self.maybe_free_model_hooks()
         return output if return_dict else tuple(getattr(output, f.name) for f in fields(output))
 
@@ -407,7 +408,7 @@ class PulsePipeline(Flux2KleinPipeline):
         fps: float | None = None,
         timestamps=None,
         window: float | tuple[float, ...] | None = None,
-        stride: float = 1.0,
+        stride: float | None = None,
         crop: tuple[float, float, float, float] | None = None,
         prompt_embeds: torch.Tensor | str | Path | None = None,
     ) -> Iterator[outputs.PulseOutput]:
@@ -419,7 +420,7 @@ class PulsePipeline(Flux2KleinPipeline):
         Args:
             clip, fps, timestamps, window, crop, prompt_embeds: as for `__call__`; `clip` may be an
                 endless iterator of pictures, `timestamps` one that keeps pace with it.
-            stride (`float`): seconds from one reading to the next.
+            stride (`float`, *optional*): seconds from one reading to the next; 1.
 
         Yields:
             [`PulseOutput`] of the last window, as soon as its last picture is there.
@@ -428,13 +429,15 @@ class PulsePipeline(Flux2KleinPipeline):
             ClipError: as `__call__`.
         """
         window = self.config.default_windows if window is None else window
-        lengths = sorted(windowing.window_lengths(window or ()), reverse=True)
+        lengths = sorted(windowing.window_lengths(window), reverse=True)
+        stride = windowing.check_windows(lengths, 1.0 if stride is None else stride)
         drawing = drawings.Drawing(
             num_inference_steps=self.config.default_num_inference_steps,
             prompt_embeds=self._resolve_prompt_embeds(prompt_embeds, self._execution_device),
             keep_sheets=True,
         )
-        windows = self.encode_clip(clip, video.Clock(fps, timestamps), lengths, stride, crop)
+        clock, lost = video.Clock(fps, timestamps), video.Lost()
+        windows = self.encode_clip(clip, clock, lengths, stride, crop, lost)
         form = outputs.Form(self.config.min_confidence)
         with self._calls.start() as call:
             looking = self.start_search(lengths, drawing, crop)
@@ -449,12 +452,14 @@ class PulsePipeline(Flux2KleinPipeline):
                 looking.forget(one.end - search.REMEMBERED)
                 span = (min(window.start for window in group), one.end)
                 read = looking.read(min(seen.window.start for seen in looking.drawn), one.end)
-                yield outputs.assemble_output(looking.drawn, read, form, call.interrupted, span)
+                output = outputs.assemble_output(looking.drawn, read, form, call.interrupted, span)
+                output.lost = replace(lost)
+                yield output
                 group = []
         self.maybe_free_model_hooks()
 
     def encode_clip(
-        self, clip, clock: video.Clock, lengths: Sequence[float], stride: float | None, crop
+        self, clip, clock: video.Clock, lengths: Sequence[float], stride: float | None, crop, lost
     ) -> Iterator[windowing.ClipWindow]:
         """Windows of a clip, divided finely where parts of the picture are to be looked at."""
         layout = self.layout
@@ -465,6 +470,7 @@ class PulsePipeline(Flux2KleinPipeline):
             "window": lengths,
             "stride": stride,
             "crop": crop,
+            "lost": lost,
         }
         return windowing.encode_windows(clip, layout, **options)
 
@@ -591,7 +597,7 @@ class PulsePipeline(Flux2KleinPipeline):
 
     def decode_sheet(
         self,
-        image: PIL.Image.Image | np.ndarray,
+        image: PIL.Image.Image | np.ndarray | torch.Tensor,
         spans: outputs.Spans | None = None,
         window: float | None = None,
         stride: float | None = None,
@@ -600,10 +606,10 @@ class PulsePipeline(Flux2KleinPipeline):
         """Read pulse sheets that were drawn and saved before, here or by any FLUX.2 tool.
 
         Args:
-            image: PIL image, or array [H, W, 3] of uint8 or of floats in [0, 1]: one sheet of the
-                size of the geometry, or several, one below the other.
+            image: PIL image, or array or tensor [H, W, 3] of uint8, uint16 or floats in [0, 1]:
+                one sheet of the size of the geometry, or several, one below the other.
             spans: (start, end) in seconds of each sheet, as [`read_sheet`] gives them.
-            window: seconds each sheet covers, without spans; the first of the config's lengths.
+            window: seconds each sheet covers, 5 to 10, without spans; the config's first length.
             stride: seconds from one sheet to the next, without spans; half a window.
             output_type: "np" or "pt".
 
@@ -611,23 +617,13 @@ class PulsePipeline(Flux2KleinPipeline):
             [`PulseOutput`]; the crop of its windows is the sheet itself.
 
         Raises:
-            ClipError: (a ValueError) if the picture has another size.
+            ClipError: (a ValueError) if the picture has another size or is none, or the times are
+                none that windows of a clip can have.
         """
         geometry = self.layout.geometry
-        if isinstance(image, PIL.Image.Image):
-            image = image.convert("RGB")
-        pixels = np.asarray(image)
-        if pixels.dtype == np.uint8:
-            pixels = pixels / np.float32(255)
+        length = self.config.default_windows[0] if window is None else window
+        pixels, spans = saved_sheet.check_sheets(image, geometry, spans, length, stride)
         width, height = geometry.size
-        if spans is None:
-            length = self.config.default_windows[0] if window is None else window
-            spans = outputs.space_evenly(max(1, len(pixels) // height), length, stride)
-        if pixels.shape != (height * len(spans), width, 3) or not spans:
-            raise video.ClipError(
-                f"the sheets of this adapter are {width} x {height} pixels, one below the other; "
-                f"the picture is {' x '.join(map(str, pixels.shape[1::-1]))} for {len(spans)}"
-            )
         windows = [windowing.ClipWindow.blank(start, end, geometry) for start, end in spans]
         images = torch.from_numpy(pixels.reshape(-1, height, width, 3)).float().movedim(-1, 1)
         glances = [reader.Glance(window, search.WHOLE) for window in windows]

@@ -219,7 +219,7 @@ def read_sheets(
         fields.append(field)
         palette.append(weight)
         if keep_sheets:
-            pictures.append(images.movedim(1, -1) / 2 + 0.5)
+            pictures.append(images.movedim(1, -1).float() / 2 + 0.5)
     members = torch.cat(fields).unflatten(0, (-1, len(glances))).numpy()
     weights = torch.cat(palette).unflatten(0, (-1, len(glances))).mean(0).numpy()
     kept: Any = [None] * len(glances)

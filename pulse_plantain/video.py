@@ -1,108 +1,104 @@
 """Files, arrays and streams become pictures on a clock.
 
-Here live the readers of every kind of clip and their true time stamps; nothing is averaged here.
+Here every kind of clip is told from the others and its pictures are checked; containers and
+animations are read in rooms of their own, and nothing is averaged here.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import count
+import io
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 import torch
-from av.format import Flags
-from PIL import Image, ImageSequence
+from PIL import Image
 
-LONGEST_PAUSE = 600.0
-"""Longest time between two pictures in seconds; more is taken for broken time stamps."""
+from . import animations, containers
+from . import clock as clocks
 
+ClipError = clocks.ClipError
+Clock = clocks.Clock
+Lost = clocks.Lost
+OWN_CLOCK = clocks.OWN_CLOCK
+find_stamp = containers.find_stamp
 
-PICTURE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-"""Files of a folder that are taken for its pictures."""
+Stamped = tuple[float | None, Any]
+"""(a picture's own time in s or None, the picture or None where it is lost)."""
 
-
-Picture = np.ndarray | av.VideoFrame
+Picture = np.ndarray | containers.Decoded
 """[H, W, 3], or what a decoder gives, whose planes are read as they are."""
 
-
-class ClipError(ValueError):
-    """A clip that cannot be measured; the message is one line a person can act on."""
-
-
-@dataclass(frozen=True)
-class Clock:
-    """When a clip's pictures were taken, where the clip has no time stamps or wrong ones.
-
-    Args:
-        fps: pictures a second; replaces a file's own stamps.
-        timestamps: presentation times in seconds, one a picture, in place of fps.
-
-    Raises:
-        ClipError: if both are given, or fps is not a positive number.
-    """
-
-    fps: float | None = None
-    timestamps: Iterable[float] | None = None
-
-    def __post_init__(self):
-        if self.fps is not None and self.timestamps is not None:
-            raise ClipError("give fps or timestamps, not both")
-        if self.fps is not None and not 0 < self.fps < np.inf:
-            raise ClipError(f"fps must be a positive number, got {self.fps}")
-
-    def stamps(self) -> Iterator[float] | None:
-        """The pictures' times in seconds, None where the clip's own stand."""
-        if self.fps is not None:
-            return (index / self.fps for index in count())
-        return None if self.timestamps is None else iter(self.timestamps)
-
-
-OWN_CLOCK = Clock()
-"""The time stamps that the clip itself has."""
+CHANNELS = (1, 3, 4)
+"""Channels that a picture may have."""
 
 
 def read_frames(
-    clip: Any, clock: Clock = OWN_CLOCK, decoded: bool = False
-) -> Iterator[tuple[float, Any]]:
+    clip: Any, clock: Clock = OWN_CLOCK, lost: Lost | None = None
+) -> Iterator[tuple[float, np.ndarray]]:
+    """Pictures of a clip with their times: :func:`read_pictures`, each as an upright array.
+
+    Args:
+        clip, clock, lost: see :func:`read_pictures`.
+
+    Yields:
+        (seconds after the first picture, picture [H, W, 3] of the clip's dtype).
+
+    Raises:
+        ClipError: as :func:`read_pictures`.
+    """
+    for time, picture in read_pictures(clip, clock, lost):
+        yield time, to_rgb(picture)
+
+
+def read_pictures(
+    clip: Any, clock: Clock = OWN_CLOCK, lost: Lost | None = None
+) -> Iterator[tuple[float, Picture]]:
     """Pictures of a clip with their times, one after the other.
 
-    A picture whose stamp is not later than the one before is left out.
+    A picture that is damaged, or whose stamp is not later than the one before, is left out and
+    counted; a clip is refused only where it breaks off or its time is not known.
 
     Args:
         clip: path of a video, of an animation (GIF, WebP, APNG) or of a folder of numbered
-            pictures; array [T, H, W, C] or tensor [T, C, H, W] with C = 1, 3 or 4, uint8, uint16
-            or float in [0, 1]; an animated PIL image; any iterable of PIL images or arrays
-            [H, W, C].
+            pictures; a file's contents as bytes, or a binary file object (one that can be
+            rewound is read from its start, a pipe from where it stands); a PyAV container; array
+            [T, H, W, C] or tensor [T, C, H, W] or [T, H, W, C] with C = 1, 3 or 4, uint8, uint16
+            or float in [0, 1]; what torchcodec, torchvision and decord give; an animated PIL
+            image; any iterable of PIL images, arrays [H, W, C], tensors or frames of these
+            libraries.
         clock: the pictures' times, where the clip does not say them.
-        decoded: whether a video file's pictures are given as the decoder gives them
-            (``av.VideoFrame``), which costs nothing; upright arrays otherwise.
+        lost: an account to which is added, while the clip is read, what it should have and has
+            not.
 
     Yields:
-        (seconds after the first picture, picture [H, W, 3] of the clip's dtype, or a frame).
+        (seconds after the first picture, picture [H, W, 3] of the clip's dtype, or what a decoder
+        gives of a video).
 
     Raises:
-        ClipError: if there is nothing to read, no clock, or the file breaks off.
+        ClipError: if there is nothing to read, no clock, or the file breaks off. Nothing else is
+            raised for a file; what an iterator of the caller's own raises is passed on.
     """
-    name, pictures = _open(clip)
+    lost = Lost() if lost is None else lost
+    gaps = clocks.GapCounter(lost)
+    name, pictures = _open(clip, lost)
     stamps = clock.stamps()
     if stamps is not None:
         pictures = _stamp(name, pictures, stamps, endless=clock.fps is not None)
     first, latest, size = 0.0, None, None
-    for index, (stamp, picture) in enumerate(pictures):
+    for index, (stamp, found) in enumerate(pictures):
+        if found is None:
+            continue
         if stamp is None:
             raise ClipError(f"{name} has no time stamps: give fps or timestamps")
         if not np.isfinite(stamp):
             raise ClipError(f"{name}: the time stamp of picture {index} is {stamp}")
-        if isinstance(picture, av.VideoFrame):
-            colours = picture if decoded else to_rgb(picture)
-        else:
-            colours = _three_channels(picture, name, index)
-        width, height = find_size(colours)
+        decoded = isinstance(found, containers.Decoded)
+        picture = found if decoded else _three_channels(found, name, index)
+        width, height = find_size(picture)
         size = size or (width, height)
         if (width, height) != size:
             raise ClipError(
@@ -111,14 +107,18 @@ def read_frames(
             )
         if latest is None:
             first = stamp
-        elif not -1 <= stamp - latest <= LONGEST_PAUSE:
+        elif not -1 <= stamp - latest <= clocks.LONGEST_PAUSE:
             raise ClipError(f"{name}: time stamps jump from {latest:.2f} to {stamp:.2f} s")
         elif stamp <= latest:
+            lost.disordered += 1
             continue
+        else:
+            gaps.add(stamp - latest)
         latest = stamp
-        yield float(stamp - first), colours
+        yield float(stamp - first), picture
     if latest is None:
         raise ClipError(f"{name} holds no pictures")
+    gaps.close()
 
 
 def _stamp(name, pictures, stamps, endless):
@@ -133,13 +133,29 @@ def _stamp(name, pictures, stamps, endless):
         raise ClipError(f"{name}: more time stamps than its {index + 1} pictures")
 
 
+# ------------------------------------------------------------------------------------ one picture
+
+
+def to_rgb(picture: Picture) -> np.ndarray:
+    """Upright picture [H, W, 3]; an array as it is."""
+    return picture.to_rgb() if isinstance(picture, containers.Decoded) else picture
+
+
+def find_size(picture: Picture) -> tuple[int, int]:
+    """(width, height) in pixels of a picture, upright."""
+    if isinstance(picture, containers.Decoded):
+        return picture.size
+    return picture.shape[1], picture.shape[0]
+
+
 def _three_channels(picture, name, index):
     """Picture [H, W, 3] of a PIL image or of an array [H, W] or [H, W, 1, 3 or 4]."""
     if isinstance(picture, Image.Image):
         picture = picture if picture.mode.startswith("I;16") else picture.convert("RGB")
     elif isinstance(picture, torch.Tensor):
-        picture = picture.detach().cpu()
-        picture = picture.float() if picture.dtype == torch.bfloat16 else picture
+        picture = to_array(picture, name)
+        if picture.ndim == 3 and picture.shape[2] not in CHANNELS and picture.shape[0] in CHANNELS:
+            picture = picture.transpose(1, 2, 0)
     picture = np.asarray(picture)
     if picture.dtype not in (np.uint8, np.uint16) and picture.dtype.kind != "f":
         raise ClipError(
@@ -147,7 +163,7 @@ def _three_channels(picture, name, index):
         )
     if picture.ndim == 2:
         picture = picture[..., None]
-    if picture.ndim != 3 or picture.shape[2] not in (1, 3, 4) or 0 in picture.shape:
+    if picture.ndim != 3 or picture.shape[2] not in CHANNELS or 0 in picture.shape:
         raise ClipError(
             f"{name}: pictures must be [H, W, 3], got shape {picture.shape} for picture {index}"
         )
@@ -156,172 +172,183 @@ def _three_channels(picture, name, index):
     return picture[..., :3]
 
 
-def _open(clip):
-    """(name for messages, iterator of (own stamp in s or None, picture)) of any kind of clip."""
-    if isinstance(clip, (str, Path)):
-        if not str(clip):
-            raise ClipError("the clip's name is empty")
-        path = Path(clip)
+def to_array(tensor: torch.Tensor, name: str) -> np.ndarray:
+    """A tensor's numbers as an array; bfloat16 becomes float32.
+
+    Raises:
+        ClipError: if it has none that can be read, as a tensor on "meta".
+    """
+    try:
+        tensor = tensor.detach().cpu()
+        return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    except (RuntimeError, TypeError, ValueError) as error:  # NotImplementedError is one
+        raise ClipError(
+            f"{name}: no numbers can be read from a tensor of {tensor.dtype} on {tensor.device}"
+        ) from error
+
+
+def _unwrap(frame: Any) -> Stamped:
+    """(own time in s or None, picture) of a frame of any library."""
+    if hasattr(frame, "pts_seconds") and hasattr(frame, "data"):  # torchcodec.Frame
+        return float(frame.pts_seconds), frame.data
+    if isinstance(frame, av.VideoFrame):
+        return frame.time, containers.decode(frame, "the clip")
+    if isinstance(frame, Mapping) and "data" in frame:  # torchvision.io.VideoReader
+        stamp = frame.get("pts")
+        return None if stamp is None else float(stamp), frame["data"]
+    if hasattr(frame, "asnumpy"):  # decord.NDArray
+        return None, frame.asnumpy()
+    return None, frame
+
+
+# ----------------------------------------------------------------------------------- kinds of clips
+
+
+def _open(clip: Any, lost: Lost) -> tuple[str, Iterator[Stamped]]:
+    """(name for messages, pictures) of any kind of clip."""
+    if isinstance(clip, (str, os.PathLike)):
+        return _open_path(clip, lost)
+    if isinstance(clip, (bytes, bytearray, memoryview)):
+        return "the clip", _read_file(io.BytesIO(clip), "the clip", lost)
+    if hasattr(clip, "read"):
+        name = getattr(clip, "name", None)
+        name = clocks.quote_name(name) if isinstance(name, str) else "the clip"
+        return name, _read_file(clip, name, lost)
+    if isinstance(clip, av.container.InputContainer):
+        name = clocks.quote_name(clip.name or "the stream")
+        return name, containers.read_container(clip, name, lost)
+    if isinstance(clip, Image.Image):
+        return "the picture", animations.read_animation(clip, "the picture")
+    return "the clip", _open_frames(clip)
+
+
+def _open_path(clip: str | os.PathLike, lost: Lost) -> tuple[str, Iterator[Stamped]]:
+    """(name for messages, pictures) of a file or a folder."""
+    path = Path(os.fsdecode(clip))
+    if not os.fsdecode(clip):
+        raise ClipError("the clip's name is empty")
+    name = clocks.quote_name(path)
+    try:
         if path.is_dir():
-            return str(clip), _folder(path)
+            return name, animations.read_folder(path)
         if not path.is_file():
-            raise ClipError(f"{clip}: no such file")
+            raise ClipError(f"{name}: {'no file or folder' if path.exists() else 'no such file'}")
         with path.open("rb") as file:
             start = file.read(12)
-        if not start:
-            raise ClipError(f"{clip}: the file is empty")
-        if start[:4] == b"GIF8" or start[:4] == b"\x89PNG" or start[8:] == b"WEBP":
-            return str(clip), _animation_file(path)
-        return str(clip), _video(path)
-    if isinstance(clip, Image.Image):
-        return "the picture", _animation(clip)
+    except (OSError, ValueError) as error:
+        if isinstance(error, ClipError):
+            raise
+        raise ClipError(f"{name}: {containers.describe_error(error)}") from error
+    if not start:
+        raise ClipError(f"{name}: the file is empty")
+    if animations.is_animation(start):
+        return name, _read_animation_path(path, name)
+    # A name may hold a colon, which FFmpeg would take for the end of a protocol.
+    return name, _read_container(f"file:{path}", name, lost, threads=True)
+
+
+def _read_animation_path(path, name):
+    with path.open("rb") as file:
+        yield from animations.read_animation_file(file, name)
+
+
+def _read_container(source, name, lost, threads):
+    with containers.open_container(source, name) as container:
+        yield from containers.read_container(container, name, lost, threads)
+
+
+def _read_file(file: Any, name: str, lost: Lost) -> Iterator[Stamped]:
+    """Pictures of a binary file object, which stays open."""
+    try:
+        rewinds = hasattr(file, "seek") and getattr(file, "seekable", lambda: True)()
+        if rewinds:
+            file.seek(0)
+        start = file.read(12)
+    except Exception as error:  # whatever kind of file it is
+        raise ClipError(f"{name}: {containers.describe_error(error)}") from error
+    if isinstance(start, str):
+        raise ClipError(f'{name}: a file must be opened for bytes, open(path, "rb")')
+    if not start:
+        raise ClipError(f"{name}: the file is empty")
+    if animations.is_animation(start):
+        whole = file if rewinds else io.BytesIO(start + file.read())
+        yield from animations.read_animation_file(whole, name)
+        return
+    if rewinds:
+        file.seek(0)
+    source = file if rewinds else _Pipe(start, file)
+    yield from _read_container(source, name, lost, threads=rewinds)
+
+
+class _Pipe:
+    """A file object that cannot be rewound, with what has been read of it put back in front.
+
+    Args:
+        start: what has been read.
+        file: the rest.
+    """
+
+    def __init__(self, start: bytes, file: Any):
+        self._start, self._file = start, file
+
+    def read(self, size: int = -1) -> bytes:
+        """Up to ``size`` bytes."""
+        if not self._start:
+            return self._file.read(size)
+        start, self._start = self._start, b""
+        if 0 <= size < len(start):
+            start, self._start = start[:size], start[size:]
+        return start
+
+
+def _open_frames(clip: Any) -> Iterator[Stamped]:
+    """Pictures of arrays, tensors, what decoders give, and iterables of such."""
+    if hasattr(clip, "asnumpy"):  # decord.NDArray
+        clip = clip.asnumpy()
+    if hasattr(clip, "pts_seconds") and getattr(clip.data, "ndim", 0) == 4:  # torchcodec.FrameBatch
+        stamps = np.asarray(clip.pts_seconds, dtype=float).ravel().tolist()
+        return zip(stamps, _split_tensor(torch.as_tensor(clip.data)), strict=True)
+    if isinstance(clip, tuple) and len(clip) == 3 and isinstance(clip[2], Mapping):
+        return _open_read_video(*clip)
+    if hasattr(clip, "get_frame_at"):  # torchcodec.decoders.VideoDecoder
+        return _decode_by_index(len(clip), lambda index: _unwrap(clip.get_frame_at(index)))
+    if hasattr(clip, "get_frame_timestamp"):  # decord.VideoReader
+        return _decode_by_index(
+            len(clip),
+            lambda index: (float(clip.get_frame_timestamp(index)[0]), _unwrap(clip[index])[1]),
+        )
     if isinstance(clip, torch.Tensor):
-        if clip.ndim != 4 or clip.shape[1] not in (1, 3, 4):
-            raise ClipError(f"a tensor clip must be [T, 3, H, W], got shape {tuple(clip.shape)}")
-        return "the clip", ((None, frame) for frame in clip.permute(0, 2, 3, 1))
-    if isinstance(clip, np.ndarray) and (clip.ndim != 4 or clip.shape[3] not in (1, 3, 4)):
+        return ((None, frame) for frame in _split_tensor(clip))
+    if isinstance(clip, np.ndarray) and (clip.ndim != 4 or clip.shape[3] not in CHANNELS):
         raise ClipError(f"an array clip must be [T, H, W, 3], got shape {clip.shape}")
     if not isinstance(clip, Iterable):
         raise ClipError(f"a clip is a path, an array or pictures, got {type(clip).__name__}")
-    return "the clip", ((None, frame) for frame in clip)
+    return map(_unwrap, clip)
 
 
-def _video(path):
-    """Pictures of a video file, upright, at their presentation times."""
+def _split_tensor(clip: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Pictures [H, W, C] of a tensor [T, C, H, W], or [T, H, W, C] where that cannot be meant."""
+    if clip.ndim != 4 or not {clip.shape[1], clip.shape[3]} & set(CHANNELS):
+        raise ClipError(
+            f"a tensor clip must be [T, 3, H, W] or [T, H, W, 3], got shape {tuple(clip.shape)}"
+        )
+    return iter(clip.permute(0, 2, 3, 1) if clip.shape[1] in CHANNELS else clip)
+
+
+def _open_read_video(pictures: Any, _: Any, about: Mapping) -> Iterator[Stamped]:
+    """Of torchvision.io.read_video: (video [T, H, W, C], audio, {"video_fps": ...})."""
+    stamps = Clock(about.get("video_fps")).stamps()
+    frames = _split_tensor(torch.as_tensor(pictures))
+    return zip(stamps, frames, strict=False) if stamps else ((None, frame) for frame in frames)
+
+
+def _decode_by_index(frames: int, decode: Callable[[int], Stamped]) -> Iterator[Stamped]:
+    """Pictures of a decoder that is asked for one at a time; whatever it raises is a ClipError."""
     try:
-        container = av.open(str(path))
-    except av.FFmpegError as error:
-        raise ClipError(f"{path}: not a video that can be read ({_words(error)})") from error
-    with container:
-        # FFmpeg draws any text file as a film of letters.
-        if container.format.name == "tty":
-            raise ClipError(f"{path}: not a video")
-        if not container.streams.video:
-            raise ClipError(f"{path}: no pictures in the file, only other streams")
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        end, start = 0.0, None
-        frames = container.decode(stream)
-        for index in count():
-            try:
-                frame = next(frames, None)
-            except av.FFmpegError as error:
-                raise ClipError(f"{path}: broken after {end:.1f} s ({_words(error)})") from error
-            if frame is None:
-                break
-            if frame.is_corrupt:
-                continue
-            stamp = find_stamp(container, frame, index)
-            if stamp is not None:
-                start = stamp if start is None else start
-                end = stamp - start + float((frame.duration or 0) * (frame.time_base or 0))
-            yield stamp, frame
-        _refuse_cut_video(path, container, stream, end)
-
-
-def to_rgb(frame: av.VideoFrame) -> np.ndarray:
-    """Upright picture [H, W, 3] uint8 of a decoded frame."""
-    return turn_upright(frame.to_ndarray(format="rgb24"), frame)
-
-
-def turn_upright(picture: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
-    """A picture [H, W, 3] of a frame, or of its cells, turned as the frame is to be shown."""
-    return np.rot90(picture, frame.rotation // 90)
-
-
-def find_size(picture: Picture) -> tuple[int, int]:
-    """(width, height) in pixels of a picture, upright."""
-    if isinstance(picture, np.ndarray):
-        return picture.shape[1], picture.shape[0]
-    size = picture.width, picture.height
-    return (size[1], size[0]) if picture.rotation % 180 else size
-
-
-def find_stamp(container: Any, frame: Any, index: int) -> float | None:
-    """When a decoded picture of a container's first video stream is shown.
-
-    A bare stream of pictures (``.h264``, ``.hevc``, ``.mjpeg``, as single-board cameras write them)
-    has no clock, and FFmpeg stamps it with 25 pictures a second of its own; there the rate counts
-    that the codec's own header states.
-
-    Args:
-        container, frame: of PyAV.
-        index: of the frame, in the order of presentation.
-
-    Returns:
-        seconds, None where neither the container nor the codec says.
-    """
-    stream = container.streams.video[0]
-    if container.format.flags & Flags.no_timestamps.value:
-        rate = stream.codec_context.framerate
-    elif frame.pts is not None and frame.time_base:
-        return float(frame.pts * frame.time_base)
-    else:
-        rate = stream.average_rate
-    return float(index / rate) if rate else None
-
-
-def _refuse_cut_video(path, container, stream, end):
-    """Raise ClipError where the header promised more seconds than the pictures lasted."""
-    promised, tolerance = 0.0, 0.5
-    if stream.duration is not None:
-        promised = float(stream.duration * stream.time_base)
-    if stream.frames and stream.average_rate:  # an AVI's duration is guessed from the file's size
-        promised = max(promised, float(stream.frames / stream.average_rate))
-    if "matroska" in container.format.name and container.duration:
-        promised = container.duration / av.time_base
-        tolerance = 0.5 if len(container.streams) == 1 else 2.0  # sound may last longer
-    if end < promised - tolerance:
-        raise ClipError(f"{path}: the file breaks off, {end:.1f} of {promised:.1f} s could be read")
-
-
-def _words(error):
-    return (getattr(error, "strerror", None) or str(error)).rstrip(".").lower()
-
-
-def _animation_file(path):
-    """Pictures of a GIF, WebP or PNG file; a GIF's and a PNG's end marker must be there."""
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 64))
-        last = file.read().rstrip(b"\0")
-    ended = {"GIF": last.endswith(b";"), "PNG": b"IEND" in last}
-    try:
-        with Image.open(path) as image:
-            if not ended.get(str(image.format), True):
-                raise ClipError(f"{path}: the file breaks off")
-            yield from _animation(image)
-    except (OSError, EOFError, SyntaxError) as error:
-        raise ClipError(f"{path}: not a picture that can be read whole ({error})") from error
-
-
-def _animation(image):
-    """Pictures of an animated PIL image at the sums of their durations (0 counts as 0.1 s)."""
-    stamp = 0.0
-    for frame in ImageSequence.Iterator(image):
-        frame.load()
-        yield stamp, frame.convert("RGB")
-        stamp += (frame.info.get("duration") or 100) / 1000
-
-
-def _folder(folder):
-    """Pictures of a folder in the order of the numbers in their names.
-
-    Names as PURE's, Image<nanoseconds>.png, carry the time stamps.
-    """
-
-    def natural(path):
-        return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name)]
-
-    for path in sorted(
-        (path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES), key=natural
-    ):
-        nanoseconds = re.fullmatch(r"Image(\d{16,20})", path.stem)
-        try:
-            with Image.open(path) as image:
-                image.load()
-        except (OSError, SyntaxError) as error:
-            raise ClipError(f"{path}: not a picture that can be read whole") from error
-        yield (int(nanoseconds[1]) * 1e-9 if nanoseconds else None), image
+        for index in range(frames):
+            yield decode(index)
+    except Exception as error:
+        raise ClipError(f"the clip: {containers.describe_error(error)}") from error
 
 
 def pictures_at(
@@ -336,9 +363,9 @@ def pictures_at(
     Returns:
         list of n (time of the picture in s, picture [H, W, 3]).
     """
-    nearest: list[tuple[float, np.ndarray]] = [(np.inf, np.empty(0))] * len(times)
-    for time, picture in read_frames(clip, clock):
+    nearest: list[tuple[float, Any]] = [(np.inf, np.empty(0))] * len(times)
+    for time, picture in read_pictures(clip, clock):
         for index, wanted in enumerate(times):
             if abs(time - wanted) < abs(nearest[index][0] - wanted):
                 nearest[index] = (time, picture)
-    return nearest
+    return [(time, to_rgb(picture)) for time, picture in nearest]

@@ -14,9 +14,17 @@ from typing import Any
 import numpy as np
 
 from . import cells, sheet, video
+from . import clock as clocks
 
 MIN_SECONDS, MAX_SECONDS = 5.0, 10.0
 """Shortest and longest window in seconds; the shortest is also the shortest clip measured."""
+
+
+MIN_STRIDE = 0.1
+"""Shortest time in seconds from one window to the next."""
+
+MOST_LENGTHS = 16
+"""Lengths of windows that a clip is cut into at most."""
 
 MIN_FPS = 7.0
 """Fewest pictures a second: two for each beat at 204 bpm, the fastest rate looked for."""
@@ -196,6 +204,7 @@ def encode_windows(
     window: float | Iterable[float] = 8.0,
     stride: float | None = None,
     crop: cells.Box | None = None,
+    lost: video.Lost | None = None,
 ) -> Iterator[ClipWindow]:
     """Windows of a clip, in one pass; what is kept is the cells of one window and one picture.
 
@@ -206,7 +215,7 @@ def encode_windows(
     frame rate) count once, at the first stamp. A window in which no new picture came is left out.
 
     Args:
-        clip, clock: see :func:`~pulse_plantain.video.read_frames`.
+        clip, clock, lost: see :func:`~pulse_plantain.video.read_frames`.
         layout: bands, rows and samples, and the size of the appearance image.
         window: length in seconds, 5 to 10, or several lengths.
         stride: seconds from one window's start to the next one's, half a window where None.
@@ -222,11 +231,11 @@ def encode_windows(
             pictures a second, one picture, or a crop outside the picture.
     """
     lengths = window_lengths(window)
+    stride = check_windows(lengths, stride)
     strides = {length: stride or length / 2 for length in lengths}
-    check_windows(lengths, stride)
-    memory = _Memory(layout, min(lengths) / 16, crop)
+    memory = _Memory(layout, min(lengths) / 16, None if crop is None else check_crop(crop))
     starts = dict.fromkeys(lengths, 0.0)  # of the next window
-    for time, picture in video.read_frames(clip, clock, decoded=True):
+    for time, picture in video.read_pictures(clip, clock, lost):
         memory.add(time, picture)
         for length in lengths:
             while starts[length] + length <= memory.known_until:
@@ -239,7 +248,7 @@ def encode_windows(
     half = memory.interval / 2
     if end < MIN_SECONDS - half:
         raise video.ClipError(
-            f"the clip is {end:.1f} s long; at least {MIN_SECONDS:.0f} s are needed, "
+            f"the clip is {_floor(end)} s long; at least {MIN_SECONDS:.0f} s are needed, "
             f"{max(lengths):g} s or more are best"
         )
     fitting = [length for length in lengths if length <= end + half]
@@ -255,10 +264,18 @@ def encode_windows(
         yield from memory.cut(0.0, end)
 
 
+def _floor(seconds):
+    """Seconds as text, never more than they are: 4.96 s must not read as the 5.0 that it lacks."""
+    return f"{np.floor(100 * seconds + 1e-6) / 100:.2f}".removesuffix("0")
+
+
 def window_lengths(window: float | Iterable[float]) -> tuple[float, ...]:
-    """A length in seconds, or several, as a tuple."""
-    lengths = window if isinstance(window, Iterable) else (window,)
-    return tuple(float(length) for length in lengths)
+    """A length in seconds, or several, as a tuple, each once.
+
+    Raises:
+        ClipError: if one is no number, or there are more than :data:`MOST_LENGTHS`.
+    """
+    return tuple(dict.fromkeys(clocks.list_numbers(window, "window", MOST_LENGTHS)))
 
 
 def crop_window(fine: ClipWindow, box: cells.Box, layout: sheet.Layout) -> ClipWindow:
@@ -331,7 +348,7 @@ class _Memory:
     def add(self, time: float, picture: video.Picture) -> None:
         if self.area is None:
             self.picture_size = video.find_size(picture)
-            self.crop = _check_crop(self.crop, self.picture_size)
+            self.crop = _fit_crop(self.crop, self.picture_size)
             self.area = cells.CellMeans(self.picture_size, self.crop, self.grid)
         else:
             self.intervals.append(time - self.latest)
@@ -385,7 +402,7 @@ class _Memory:
             appearance=self.appearance.mean(start, end),
             frames=int(inside.sum()),
             longest_gap=_longest_gap(stamps, start, end),
-            crop=_check_crop(self.crop, self.picture_size),
+            crop=_fit_crop(self.crop, self.picture_size),
             picture_size=self.picture_size,
         )
 
@@ -406,25 +423,45 @@ def _longest_gap(stamps, start, end):
     return float(np.diff(bounds)[touching].max())
 
 
-def check_windows(lengths: Sequence[float], stride: float | None) -> None:
-    """ClipError unless windows of these lengths, this far apart, can be cut."""
+def check_windows(lengths: Sequence[float], stride: float | None) -> float | None:
+    """The stride as a number; ClipError unless windows of these lengths can be cut so far apart."""
     if not lengths or not all(MIN_SECONDS <= length <= MAX_SECONDS for length in lengths):
         wrong = ", ".join(f"{length:g}" for length in lengths) or "none"
         raise video.ClipError(
             f"window must be {MIN_SECONDS:.0f} to {MAX_SECONDS:.0f} seconds, got {wrong}"
         )
-    if stride is not None and not 0 < stride <= min(lengths):
+    if stride is None:
+        return None
+    apart = clocks.to_number(stride, "stride")
+    if not MIN_STRIDE <= apart <= min(lengths):
         raise video.ClipError(
-            f"stride must be above 0 and at most the window's {min(lengths):g} s, got {stride}"
+            f"stride must be at least {MIN_STRIDE} and at most the window's {min(lengths):g} s, "
+            f"got {stride}"
         )
+    return apart
 
 
-def _check_crop(crop, picture_size):
-    """Crop as four floats, or the whole picture."""
+def check_crop(crop: Any) -> cells.Box:
+    """Four numbers of a crop; whether they lie in the picture is seen when there is one.
+
+    Raises:
+        ClipError: if it is not four numbers.
+    """
+    try:
+        left, top, right, bottom = clocks.list_numbers(crop, "crop", 4)
+    except ValueError as error:
+        raise video.ClipError(
+            f"crop must be (left, top, right, bottom) in pixels, got {clocks.quote(crop)}"
+        ) from error
+    return left, top, right, bottom
+
+
+def _fit_crop(crop, picture_size):
+    """Crop as four floats, or the whole picture; ClipError unless it lies in the picture."""
     width, height = picture_size
     if crop is None:
         return 0.0, 0.0, float(width), float(height)
-    left, top, right, bottom = (float(side) for side in crop)
+    left, top, right, bottom = crop
     inside = 0 <= left < right <= width and 0 <= top < bottom <= height
     if not inside or right - left < 8 or bottom - top < 8:
         raise video.ClipError(

@@ -159,3 +159,16 @@ def test_bad_input_is_named():
         b.encode(0.0, np.nan)
     with pytest.raises(ValueError, match=r"last axis of length 3, got shape \(4, 2\)"):
         b.decode(np.zeros((4, 2)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_no_colour_reaches_one_in_any_type(dtype):
+    amplitude = torch.tensor([0.5, 1.0, 100.0, 6e4, torch.inf], dtype=dtype)
+    for phase in torch.linspace(0, 6.28, 25, dtype=dtype):
+        rgb = b.encode(phase.expand(5), amplitude)
+        assert rgb.dtype == dtype and rgb.min() == 0
+        assert rgb.max() < 1 and torch.isfinite(b.decode(rgb)[1]).all()
+    face, _ = b.project(torch.tensor([[0.0, 2.0, 1.0], [1.0, 1.0, 1.0]], dtype=dtype))
+    assert face.max() < 1
+    half = b.encode(np.zeros(3, np.float16), np.full(3, 60000, np.float16))
+    assert half.dtype == np.float16 and half.max() < 1

@@ -247,3 +247,84 @@ def test_stitching_follows_the_confident_window_and_leaves_holes_dark():
     assert np.abs(np.angle(trace / truth))[overlap & (times > 5.5)].max() < 0.1
     times, trace = heart_rate.stitch([right, right], [0.0, 20.0], 12.0)
     assert not trace[(times > 8.1) & (times < 19.9)].any()
+
+
+SINE = np.sin(2 * np.pi * 1.2 * np.arange(96) / 12)
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [1e200, 1.7e308, 1e-200, 1e-300, np.float32(3e38), np.float32(1e-30), 1e300 * np.exp(1j)],
+)
+@pytest.mark.filterwarnings("error")
+def test_the_unit_of_a_trace_does_not_matter(unit):
+    trace = unit * (SINE.astype(np.float32) if isinstance(unit, np.float32) else SINE)
+    plain = trace / unit
+    for estimate in (
+        heart_rate.fft_rate,
+        heart_rate.phase_slope_rate,
+        heart_rate.peak_rate,
+        heart_rate.mean_rate,
+        heart_rate.spectral_concentration,
+    ):
+        assert estimate(trace, 12) == pytest.approx(estimate(plain, 12), rel=1e-4), estimate
+    assert heart_rate.snr(trace, 12, 72) == pytest.approx(heart_rate.snr(plain, 12, 72), abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "trace",
+    [
+        np.zeros(96), np.ones(96), np.full(96, 1e300), np.full(96, np.inf), np.full(96, np.nan),
+        np.where(np.arange(96) == 40, np.inf, SINE), np.full(96, np.inf + 1j), np.ones(96, complex),
+        np.zeros(0), np.ones(2), np.zeros(96, int),
+    ],
+)  # fmt: skip
+@pytest.mark.filterwarnings("error")
+def test_traces_without_a_rate_have_none(trace):
+    for estimate in (
+        heart_rate.fft_rate,
+        heart_rate.phase_slope_rate,
+        heart_rate.peak_rate,
+        heart_rate.mean_rate,
+    ):
+        assert np.isnan(estimate(trace, 12)), estimate
+    assert (
+        len(heart_rate.beat_times(trace, 12)) == 0
+        and heart_rate.spectral_concentration(trace, 12) == 0
+    )
+    if not trace.any() or not np.isfinite(trace).all():
+        assert np.isnan(heart_rate.snr(trace, 12, 72))
+
+
+def test_numbers_that_no_trace_has_are_refused():
+    for rate in (0, -1, np.nan, np.inf, 1e12):
+        for estimate in (
+            heart_rate.spectrum,
+            heart_rate.fft_rate,
+            heart_rate.beat_times,
+            heart_rate.mean_rate,
+            heart_rate.spectral_concentration,
+        ):
+            with pytest.raises(ValueError, match="sampling_rate must be above 0 and at most 20000"):
+                estimate(SINE, rate)
+    for trace in (SINE[None], np.array(["a"]), np.float64(3)):
+        with pytest.raises(ValueError, match=r"a trace must be \[samples\] numbers"):
+            heart_rate.fft_rate(trace, 12)
+    for rate in (0, 1e-9, np.inf, np.nan, -60):
+        with pytest.raises(ValueError, match="rate must be 1 to 1000 bpm"):
+            heart_rate.lock_in(SINE, 12, rate)
+    for trace in (np.full(96, np.inf), np.full(96, 1e200), np.zeros(0)):
+        for measure in (
+            lambda x: heart_rate.spectrum(x, 12),
+            lambda x: heart_rate.lock_in(x, 12, 72),
+        ):
+            with pytest.raises(ValueError, match="a trace must be finite numbers"):
+                measure(trace)
+    for intervals in ([0.8, np.nan, 0.8], [0.8, 0.0, 0.8, 0.8], [[0.8]]):
+        with pytest.raises(ValueError, match="intervals must be"):
+            heart_rate.heart_rate_variability(np.array(intervals))
+    for rate in (1e-6, 0.5, 1.0, 1.21):  # too slow for any heart
+        assert (
+            np.isnan(heart_rate.fft_rate(SINE, rate))
+            and len(heart_rate.beat_times(SINE, rate)) == 0
+        )

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from stand_ins import GEOMETRY, READING
 
 from pulse_plantain import output, reading, search
@@ -94,6 +95,12 @@ def test_a_saved_sheet_is_read_back_with_its_times(found, tmp_path):
     path.write_text("no picture")
     with pytest.raises(ClipError, match="no picture that can be read"):
         output.read_sheet(path)
+    for times in ("[[0", "7", "[[0, 1, 2]]", '[["a", 1]]'):
+        text = PngInfo()
+        text.add_text(output.SHEET_KEY, times)
+        Image.new("RGB", (384, 64)).save(path, format="PNG", pnginfo=text)
+        with pytest.raises(ClipError, match="the times of its sheets cannot be read"):
+            output.read_sheet(path)
     bare = assemble(keep=False)
     with pytest.raises(ValueError, match="output_sheet=True"):
         bare.save_sheet(path)

@@ -1,8 +1,9 @@
 """The call on tiny random components: its steps, its forms and its refusals."""
 
 import copy
+import pickle
 import re
-from itertools import pairwise
+from itertools import count, pairwise
 from unittest import mock
 
 import numpy as np
@@ -12,12 +13,13 @@ import torch
 from conftest import ROOT
 from PIL import Image
 from safetensors.torch import save_file
-from stand_ins import FPS, GEOMETRY, READING, Painter, noise_clip
+from stand_ins import BPM, FPS, GEOMETRY, READING, Painter, noise_clip
 
 from pulse_plantain import adapter, bijection, contact_sheet, flux2, reading, video
 from pulse_plantain.drawing import Drawing
 from pulse_plantain.pipeline import GPU_DTYPES, PulsePipeline
 from pulse_plantain.sheet import Layout, field_to_sheet, motion_sheet
+from pulse_plantain.video import ClipError
 from pulse_plantain.windows import encode_windows
 
 # ------------------------------------------------------------------------------------------ tokens
@@ -421,7 +423,7 @@ def test_output_forms(pipe):
     assert output.sheet.shape == (1, 64, 384, 3)
     assert 0 <= output.sheet.min() and output.sheet.max() <= 1
     plain = pipe(clip, fps=FPS, return_dict=False)
-    assert len(plain) == 12 and plain[8] is None
+    assert len(plain) == 13 and plain[8] is None and not plain[12]
     np.testing.assert_array_equal(plain[7], output.field)
 
 
@@ -445,8 +447,61 @@ def test_a_pulse_sheet_is_read_back_from_eight_bits(pipe):
         assert output.bpm == pytest.approx(80, abs=0.4) and output.confidence > 0.9
         assert np.abs(output.field[0] - field).max() < 6e-5
         assert output.sampling_rate == pytest.approx(96 / 7)
+    for image in (torch.from_numpy(sheet), torch.from_numpy(sheet).bfloat16(), sheet.astype("f2")):
+        assert pipe.decode_sheet(image, window=7.0).bpm == pytest.approx(80, abs=0.4)
     with pytest.raises(ValueError, match="384 x 64 pixels"):
         pipe.decode_sheet(picture.resize((96, 64)))
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"window": 1e-9}, "window must be 5 to 10 seconds, got 1e-09"),
+        ({"window": 0}, "window must be 5 to 10 seconds, got 0"),
+        ({"stride": 1e9}, "stride must be at least 0.1 and at most"),
+        ({"spans": [(0.0, 1e-9)]}, "must cover 5 to 10 s, .* got 0 to 1e-09 s"),
+        ({"spans": [(0.0, 8.0), (1e12, 1e12 + 8)]}, "begin near the one before"),
+        ({"spans": [(np.nan, 8.0)]}, "must cover 5 to 10 s"),
+        ({"spans": []}, "holds no sheets"),
+        ({"image": torch.zeros(64, 384, 3, device="meta")}, "no numbers can be read from a tensor"),
+        ({"image": np.full((64, 384, 3), np.nan)}, r"uint8, uint16 or float in \[0, 1\]"),
+        ({"image": np.full((64, 384, 3), 7.0)}, r"uint8, uint16 or float in \[0, 1\]"),
+        ({"image": np.full((64, 384, 3), "a")}, r"uint8, uint16 or float in \[0, 1\]"),
+        ({"image": np.float32(3)}, "384 x 64 pixels"),
+    ],
+)
+def test_sheets_that_no_clip_has_are_refused(pipe, change, message):
+    values = {"image": np.zeros((64, 384, 3), np.uint8)} | change
+    if len(values.get("spans") or ()) == 2:
+        values["image"] = np.zeros((128, 384, 3), np.uint8)
+    with pytest.raises(ClipError, match=message) as caught:
+        pipe.decode_sheet(**values)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_pipeline_can_be_pickled_and_draws_the_same(pipe):
+    clip = noise_clip()
+    twin = pickle.loads(pickle.dumps(pipe))
+    twin.set_progress_bar_config(disable=True)
+    assert np.array_equal(twin(clip, fps=FPS).bvp, pipe(clip, fps=FPS).bvp)
+
+
+def test_what_the_clip_lost_is_said(pipe):
+    Painter(pipe, BPM)
+    times = np.delete(np.arange(81) / FPS, [20, 40, 41])
+    output = pipe(noise_clip(7.8), timestamps=times)
+    assert output.lost.gaps == 2 and output.found
+    assert output.lost.gap_seconds == pytest.approx(0.3, abs=1e-6)
+    assert output.to_dict()["lost"] == {
+        "pictures": 0, "disordered": 0, "gaps": 2, "end_seconds": 0.0,
+        "gap_seconds": pytest.approx(0.3, abs=1e-6),
+    }  # fmt: skip
+    assert "the clip lost 0.30 s in 2 gaps" in output.to_text().splitlines()
+    whole = pipe(noise_clip(), fps=FPS)
+    assert not whole.lost and "lost" not in whole.to_text()
+    read = pipe.watch(noise_clip(7.8), timestamps=times, window=5.0, stride=None)
+    told = [(one.windows[0].end, one.lost.gaps) for one in read]
+    assert told == [(5, 2), (6, 2), (7, 2), (8, 2)]
 
 
 def test_contact_sheet():
@@ -454,6 +509,9 @@ def test_contact_sheet():
     sheet = frames.reshape(2, 3, 5, 7, 3).swapaxes(1, 2).reshape(10, 21, 3)
     cut = contact_sheet.frames_from_contact_sheet(Image.fromarray(sheet), (2, 3))
     assert np.array_equal(np.stack([np.asarray(frame) for frame in cut]), frames)
+    for wrong in (("2", "3"), (2.0, 3.0), (2,), 6, None):
+        with pytest.raises(ValueError, match=r"a grid must be \(rows, columns\), two whole"):
+            contact_sheet.frames_from_contact_sheet(Image.fromarray(sheet), wrong)
     with pytest.raises(ValueError, match=r"grid of 3 x 3 .* 21 x 10"):
         contact_sheet.frames_from_contact_sheet(Image.fromarray(sheet), (3, 3))
 
@@ -467,6 +525,18 @@ def test_contact_sheet():
         ({"num_inference_steps": 0}, "num_inference_steps .* got 0"),
         ({"ensemble_size": 1.5}, "ensemble_size .* got 1.5"),
         ({"batch_size": 0}, "batch_size .* got 0"),
+        (
+            {"num_inference_steps": 10**9},
+            "num_inference_steps must be at most 1000, got 1000000000",
+        ),
+        ({"ensemble_size": 10**9}, "ensemble_size must be at most 1000"),
+        ({"batch_size": 10**9}, "batch_size must be at most 4096"),
+        ({"stride": 1e-4}, "stride must be at least 0.1 .* got 0.0001"),
+        ({"window": count(5)}, "window must be at most 16 numbers, got more"),
+        ({"window": 0}, "window must be 5 to 10 seconds, got 0"),
+        ({"window": "long"}, "window must be a number, got 'long'"),
+        ({"crop": 7}, r"crop must be .* got 7"),
+        ({"crop": ("a", 0, 10, 10)}, "crop must be .* got"),
         ({"generator": [torch.Generator()]}, "one torch.Generator"),
         ({"output_type": "pil"}, "output_type .* got 'pil'"),
         ({"output_uncertainty": True}, "ensemble_size above 1"),

@@ -1,5 +1,7 @@
 """Every kind of clip is read with its own clock, or refused in one line."""
 
+from types import SimpleNamespace
+
 import av
 import numpy as np
 import pytest
@@ -120,6 +122,112 @@ def test_arrays_tensors_and_lists_are_the_same_clip():
         assert np.abs(window.appearance - reference.appearance).max() < 1e-6
     (grey,) = encode_windows(pictures[..., :1], LAYOUT, clock=Clock(10))
     assert np.abs(grey.motion - reference.motion[..., :1]).max() < 1e-6
+
+
+def of_torchcodec(pictures):
+    """Frames as torchcodec's VideoDecoder gives them, a batch of them, and a decoder."""
+    tensors = torch.from_numpy(pictures).permute(0, 3, 1, 2)
+    stamps = torch.from_numpy(STAMPS[: len(pictures)])
+    frames = [
+        SimpleNamespace(data=data, pts_seconds=float(stamp), duration_seconds=0.1)
+        for data, stamp in zip(tensors, stamps, strict=True)
+    ]
+
+    class Decoder:
+        def __len__(self):
+            return len(frames)
+
+        def get_frame_at(self, index):
+            return frames[index]
+
+    batch = SimpleNamespace(data=tensors, pts_seconds=stamps, duration_seconds=stamps)
+    by_rows = SimpleNamespace(data=tensors.permute(0, 2, 3, 1), pts_seconds=stamps)
+    return frames, iter(frames), batch, by_rows, Decoder()
+
+
+def of_decord(pictures):
+    """A reader as decord has it, and frames in its own arrays."""
+
+    class NDArray:
+        def __init__(self, array):
+            self.array = array
+
+        def asnumpy(self):
+            return self.array
+
+    class Reader:
+        def __len__(self):
+            return len(pictures)
+
+        def __getitem__(self, index):
+            return NDArray(pictures[index])
+
+        def get_frame_timestamp(self, index):
+            return np.array([STAMPS[index], STAMPS[index] + 0.1])
+
+    return NDArray(pictures), [NDArray(picture) for picture in pictures], Reader()
+
+
+def test_frames_of_other_libraries_are_taken_as_they_come():
+    pictures = small_clip(12)
+    batch, frames, reader = of_decord(pictures)
+    video = torch.from_numpy(pictures)
+    stamped = [*of_torchcodec(pictures), reader]
+    stamped.append([{"data": video[k].permute(2, 0, 1), "pts": STAMPS[k]} for k in range(12)])
+    for clip in stamped:
+        times, read = zip(*read_frames(clip), strict=True)
+        np.testing.assert_allclose(times, STAMPS[:12] - STAMPS[0], atol=1e-9)
+        assert np.array_equal(np.stack(read), pictures)
+    about = {"video_fps": 10.0, "audio_fps": 44100}
+    for clip in ((video, torch.zeros(2, 9), about), (video.permute(0, 3, 1, 2), None, about)):
+        times, read = zip(*read_frames(clip), strict=True)
+        assert times == tuple(np.arange(12) / 10) and np.array_equal(np.stack(read), pictures)
+    rated = [batch, frames, video, video.permute(0, 3, 1, 2), list(video.permute(0, 3, 1, 2))]
+    for clip in [*rated, (video, None, {})]:
+        times, read = zip(*read_frames(clip, Clock(10)), strict=True)
+        assert times == tuple(np.arange(12) / 10) and np.array_equal(np.stack(read), pictures)
+
+
+def test_frames_of_pyav_are_upright_and_stamped(tmp_path):
+    write_video(tmp_path / "a.mkv", small_clip(8), STAMPS[:8], "ffv1", "bgr0")
+    with av.open(str(tmp_path / "a.mkv")) as container:
+        times, read = zip(*read_frames(container.decode(video=0)), strict=True)
+    np.testing.assert_allclose(times, STAMPS[:8] - STAMPS[0], atol=0.0011)
+    assert np.array_equal(np.stack(read), small_clip(8))
+
+
+def test_a_failing_decoder_is_a_clip_error_and_an_iterators_own_error_is_passed_on():
+    class Failing:
+        def __len__(self):
+            return 3
+
+        def get_frame_at(self, index):
+            raise RuntimeError("Could not push packet\nto decoder")
+
+    with pytest.raises(ClipError, match="the clip: runtimeerror"):
+        list(read_frames(Failing()))
+
+    def camera():
+        yield small_clip(1)[0]
+        raise ConnectionResetError("unplugged")
+
+    with pytest.raises(ConnectionResetError, match="unplugged"):
+        list(read_frames(camera(), Clock(30)))
+
+
+def test_tensors_without_numbers_are_refused():
+    for clip in (
+        torch.zeros(4, 3, 16, 16, device="meta"),
+        [torch.zeros(3, 16, 16, device="meta")] * 4,
+        [torch.zeros(16, 16).to_sparse()] * 4,
+    ):
+        with pytest.raises(
+            ClipError, match=r"no numbers can be read from a tensor of torch\.float"
+        ):
+            list(read_frames(clip, Clock(30)))
+    half = torch.rand(4, 3, 16, 16)
+    times = [time for time, _ in read_frames(half.bfloat16(), Clock(10))]
+    assert times == [0, 0.1, 0.2, 0.3]
 
 
 def test_a_phone_video_is_turned_upright(tmp_path):

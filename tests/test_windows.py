@@ -1,6 +1,7 @@
 """Pictures become windows: means over area and time, the clock, and memory."""
 
 import tracemalloc
+from itertools import count
 
 import numpy as np
 import pytest
@@ -183,13 +184,23 @@ def test_clips_that_cannot_be_measured():
     refuse(pictures, "not both", fps=10, timestamps=np.arange(60))
     refuse(pictures, "fps must be", fps=-3)
     refuse(pictures[0], "must be", fps=10)
-    refuse(torch.from_numpy(pictures), r"\[T, 3, H, W\]", fps=10)
+    refuse(torch.from_numpy(pictures)[..., :2], r"\[T, 3, H, W\] or \[T, H, W, 3\]", fps=10)
     refuse(pictures.astype(float), r"\[0, 1\]", fps=10)
     refuse(pictures / 255 * np.nan, r"\[0, 1\]", fps=10)
     refuse(pictures.astype(int), "got int64", fps=10)
     refuse([*pictures[:50], pictures[50][:-2]], "picture 50 is 64 x 46", fps=10)
     refuse(pictures, "window must be 5 to 10", fps=10, window=3)
     refuse(pictures, "stride must be", fps=10, stride=0)
+    refuse(pictures, "at least 0.1 and at most the window's 8 s, got 0.0001", fps=10, stride=1e-4)
+    refuse(pictures, "stride must be a number, got 'a'", fps=10, stride="a")
+    refuse(pictures, "window must be at most 16 numbers, got more", fps=10, window=count(5))
+    refuse(pictures, "window must be 5 to 10 seconds, got 0", fps=10, window=0)
+    refuse(pictures, "window must be 5 to 10 seconds, got none", fps=10, window=())
+    refuse(pictures, "window must be a number, got None", fps=10, window=None)
+    refuse(pictures, r"crop must be \(left, top, right, bottom\)", fps=10, crop=3)
+    refuse(pictures, "crop must be .* got 'abcd'", fps=10, crop="abcd")
+    refuse(pictures, "crop must be", fps=10, crop=(0, 0, np.nan, 20))
+    refuse(small_clip(124), "the clip is 4.96 s long; at least 5 s", fps=25)
     with pytest.raises(ValueError, match="multiples of 4 bands"):
         Layout(GEOMETRY, (66, 64))
     refuse(7, "got int", fps=10)

@@ -1,0 +1,70 @@
+"""Pulse sheets that were drawn before, here or elsewhere, are checked before they are read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from . import clock, output, sheet, video, windows
+
+
+def check_sheets(
+    image: Any, geometry: sheet.SheetGeometry, spans: output.Spans | None, window: Any, stride: Any
+) -> tuple[np.ndarray, output.Spans]:
+    """Pulse sheets as numbers, and the times that they cover.
+
+    Args:
+        image: PIL image, array or tensor [H, W, 3], sheets one below the other.
+        geometry: of each.
+        spans: (start, end) in s of each; without them ``window`` seconds each, ``stride`` (default
+            half a window) apart.
+        window, stride: s.
+
+    Returns:
+        (pixels [H, W, 3] float in [0, 1], spans).
+
+    Raises:
+        ClipError: if the picture is none or has another size, or no clip has such windows.
+    """
+    if isinstance(image, Image.Image):
+        image = image.convert("RGB")
+    elif isinstance(image, torch.Tensor):
+        image = video.to_array(image, "the sheet")
+    pixels = np.asarray(image)
+    width, height = geometry.size
+    if spans is None:
+        (length,) = windows.window_lengths(window)[:1] or (0.0,)
+        stride = windows.check_windows((length,), stride)
+        count = max(1, len(pixels) // height if pixels.ndim else 0)
+        spans = output.space_evenly(count, length, stride)
+    _check_spans(spans)
+    if pixels.shape != (height * len(spans), width, 3):
+        raise video.ClipError(
+            f"the sheets of this adapter are {width} x {height} pixels, one below the other; "
+            f"the picture is {' x '.join(map(str, pixels.shape[1::-1]))} for {len(spans)}"
+        )
+    if pixels.dtype in (np.uint8, np.uint16):
+        pixels = pixels / np.float32(np.iinfo(pixels.dtype).max)
+    if pixels.dtype.kind != "f" or not (pixels.min() >= -0.01 and pixels.max() <= 1.01):
+        raise video.ClipError("a sheet must be uint8, uint16 or float in [0, 1]")
+    return pixels, spans
+
+
+def _check_spans(spans: output.Spans) -> None:
+    """ClipError unless a clip can have windows at these times."""
+    pause, earlier = windows.MAX_SECONDS + clock.LONGEST_PAUSE, None
+    for start, end in spans:
+        # A clip of 5 s may lack half the time to its next picture.
+        whole = windows.MIN_SECONDS - 0.5 / windows.MIN_FPS <= end - start <= windows.MAX_SECONDS
+        near = earlier is None or abs(start - earlier) <= pause
+        if not (whole and near and abs(start) < 1e9):
+            raise video.ClipError(
+                f"a sheet must cover {windows.MIN_SECONDS:g} to {windows.MAX_SECONDS:g} s, and "
+                f"begin near the one before, got {start:g} to {end:g} s"
+            )
+        earlier = start
+    if not spans:
+        raise video.ClipError("the picture holds no sheets")
