@@ -22,7 +22,7 @@ ARROWS = {
     "flux2": {"sheet"},
     "heart_rate": set(),
     "posterior": set(),
-    "reading": {"bijection", "cells", "heart_rate", "posterior", "sheet", "windows"},
+    "reading": {"bijection", "heart_rate", "posterior", "sheet", "windows"},
     "search": {"posterior", "reading", "sheet", "windows"},
     "output": {"heart_rate", "posterior", "reading", "search", "video"},
     "saved_sheet": {"clock", "output", "sheet", "video", "windows"},
