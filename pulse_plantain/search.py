@@ -152,7 +152,7 @@ class Search:
         self.anywhere = anywhere
         self.drawn: list[reader.Drawn] = []
         self.boxes: list[Box] = [WHOLE]
-        self._next_search = -np.inf
+        self._next_search = self._next_others = -np.inf
 
     def take(self, fine: list[windowing.ClipWindow]) -> None:
         """Look at windows that ended together or within :data:`TICK`.
@@ -168,8 +168,10 @@ class Search:
         end = max(window.end for window in fine)
         if self.drawn and (end < self._next_search or self._is_lively(end)):
             self._look(self.boxes[:1], fine)
-            self._look(self.boxes[1:], latest[:2])
-            self.boxes = self._rank_boxes(self.boxes, end)
+            if end >= self._next_others:  # windows that end every second show much the same
+                self._look(self.boxes[1:], latest[:2])
+                self.boxes = self._rank_boxes(self.boxes, end)
+                self._next_others = end + TICK / 2 - 1e-6
             return
         self._next_search = end + self.longest - 1e-6
         size = fine[0].picture_size

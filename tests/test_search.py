@@ -120,6 +120,18 @@ def test_the_search_follows_the_box_that_shows_the_pulse_and_draws_little_more()
     assert 30 < sum(map(len, first)) < 50 and sum(map(len, later)) / 6 < 10  # drawings a tick
 
 
+def test_windows_that_end_every_second_are_drawn_in_the_best_box_alone_but_now_and_then():
+    room = Room()
+    looking = room.search(20)
+    searched = len(room.looks)
+    for end in range(21, 33):
+        looking.take([fine_window(end - length, end) for length in (10.0, 8.0, 5.0)])
+    counts = [len(look) for look in room.looks[searched:]]
+    assert sum(counts) == 12 * 3 + 4 * 4  # three lengths each second, two boxes more each third
+    assert looking.boxes[0][0] >= 0.35
+    assert looking.read(22, 32).read_clip().bpm == pytest.approx(66, abs=1)
+
+
 def test_a_pulse_that_comes_later_is_found_by_searching_again():
     room = Room(since=20.0)
     looking = room.search(40)
