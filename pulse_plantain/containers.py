@@ -338,7 +338,8 @@ def _find_promise(seen, start):
         promised = start + float(stream.frames / stream.average_rate)
     elif stream.duration is not None:
         promised = start + float(stream.duration * stream.time_base)
-    return promised, seen.end, promised
+    # The length of an MPEG stream is no header's, but guessed from its last packets.
+    return promised, seen.end, seen.end if form in ("mpeg", "mpegts") else promised
 
 
 def _read_duration(text):

@@ -89,17 +89,18 @@ def test_an_edit_list_of_an_editor_hides_the_end_too(tmp_path):
     assert times[-1] == pytest.approx(2 - 1 / 30, abs=0.04) and not lost
 
 
-@pytest.mark.parametrize("suffix", [".mkv", ".webm"])
-@pytest.mark.parametrize("sound, start", [((0, 6), 0), ((0, 4), 2), ((0, 8), 2)])
+@pytest.mark.parametrize("suffix", [".mkv", ".webm", ".mp4", ".flv", ".ts"])
+@pytest.mark.parametrize("sound, start", [((0, 6), 0), ((0, 4), 2), ((0, 2), 0)])
 def test_sound_may_begin_before_the_pictures_and_end_after_them(tmp_path, suffix, sound, start):
     path = write_coded(tmp_path / f"clip{suffix}", sound=sound, start=start)
     times, _, lost = read(path)
     np.testing.assert_allclose(times, np.arange(90) / 30, atol=0.0011)
     assert not lost
-    contents = path.read_bytes()
-    path.write_bytes(contents[: int(0.5 * len(contents))])
-    with pytest.raises(ClipError, match="the file breaks off"):
-        list(read_frames(path))
+    if suffix in (".mkv", ".webm", ".flv"):  # whose header stands in front and says how long
+        contents = path.read_bytes()
+        path.write_bytes(contents[: int(0.5 * len(contents))])
+        with pytest.raises(ClipError, match="the file breaks off"):
+            list(read_frames(path))
 
 
 def test_a_name_may_hold_a_colon(tmp_path, monkeypatch):
