@@ -428,8 +428,8 @@ class PulsePipeline(Flux2KleinPipeline):
         Raises:
             ClipError: as `__call__`.
         """
-        window = self.config.default_windows if window is None else window
-        lengths = sorted(windowing.window_lengths(window), reverse=True)
+        lengths: Any = self.config.default_windows if window is None else window
+        lengths = sorted(windowing.window_lengths(lengths), reverse=True)
         stride = windowing.check_windows(lengths, 1.0 if stride is None else stride)
         drawing = drawings.Drawing(
             num_inference_steps=self.config.default_num_inference_steps,

@@ -15,6 +15,7 @@ from typing import Any
 import av
 import numpy as np
 import torch
+from av.container import InputContainer
 from PIL import Image
 
 from . import animations, containers
@@ -160,9 +161,8 @@ def _unwrap(frame: Any) -> Stamped:
     if isinstance(frame, Mapping) and "data" in frame:  # torchvision.io.VideoReader
         stamp = frame.get("pts")
         return None if stamp is None else float(stamp), frame["data"]
-    if hasattr(frame, "asnumpy"):  # decord.NDArray
-        return None, frame.asnumpy()
-    return None, frame
+    as_array = getattr(frame, "asnumpy", None)  # decord.NDArray
+    return None, frame if as_array is None else as_array()
 
 
 # ----------------------------------------------------------------------------------- kinds of clips
@@ -178,7 +178,7 @@ def _open(clip: Any, lost: Lost) -> tuple[str, Iterator[Stamped]]:
         name = getattr(clip, "name", None)
         name = clocks.quote_name(name) if isinstance(name, str) else "the clip"
         return name, _read_file(clip, name, lost)
-    if isinstance(clip, av.container.InputContainer):
+    if isinstance(clip, InputContainer):
         name = clocks.quote_name(clip.name or "the stream")
         return name, containers.read_container(clip, name, lost)
     if isinstance(clip, Image.Image):
@@ -272,8 +272,6 @@ def _open_frames(clip: Any) -> Iterator[Stamped]:
     if hasattr(clip, "pts_seconds") and getattr(clip.data, "ndim", 0) == 4:  # torchcodec.FrameBatch
         stamps = np.asarray(clip.pts_seconds, dtype=float).ravel().tolist()
         return zip(stamps, _split_tensor(torch.as_tensor(clip.data)), strict=True)
-    if isinstance(clip, tuple) and len(clip) == 3 and isinstance(clip[2], Mapping):
-        return _open_read_video(*clip)
     if hasattr(clip, "get_frame_at"):  # torchcodec.decoders.VideoDecoder
         return _decode_by_index(len(clip), lambda index: _unwrap(clip.get_frame_at(index)))
     if hasattr(clip, "get_frame_timestamp"):  # decord.VideoReader
@@ -281,6 +279,8 @@ def _open_frames(clip: Any) -> Iterator[Stamped]:
             len(clip),
             lambda index: (float(clip.get_frame_timestamp(index)[0]), _unwrap(clip[index])[1]),
         )
+    if isinstance(clip, tuple) and len(clip) == 3 and isinstance(clip[2], Mapping):
+        return _open_read_video(*clip)
     if isinstance(clip, torch.Tensor):
         return ((None, frame) for frame in _split_tensor(clip))
     if isinstance(clip, np.ndarray) and (clip.ndim != 4 or clip.shape[3] not in CHANNELS):
