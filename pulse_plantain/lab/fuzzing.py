@@ -29,7 +29,7 @@ FPS, PICTURES = 30, 60
 SIZE = (64, 48)
 """Of a sound clip: pictures a second, pictures, and (width, height) in pixels."""
 
-SECONDS, MEMORY = 10.0, 1 << 30
+SECONDS, MEMORY = 30.0, 1 << 30
 """What a process may take to read one file: seconds, and bytes beyond what it has before."""
 
 CODECS: dict[str, tuple[str, dict[str, str], bool]] = {
