@@ -308,10 +308,12 @@ class PulsePipeline(Flux2KleinPipeline):
 
         Args:
             clip:
-                Path of a video, an animated picture or a folder of numbered images; array
-                `[T, H, W, 3]`; tensor `[T, 3, H, W]`; list or iterator of pictures.
+                Path of a video, an animated picture or a folder of numbered images; a file's bytes
+                or a binary file object; array `[T, H, W, 3]`; tensor `[T, 3, H, W]`; frames of
+                torchcodec, torchvision or decord; list or iterator of pictures.
             fps, timestamps:
-                Frames a second, or the time of each picture in seconds, where the clip has none.
+                Frames a second, or the time of each picture (seconds or datetimes), where the clip
+                has none.
             window (`float` or `tuple[float]`, *optional*):
                 Seconds drawn at once, 5 to 10, or several lengths; from the config.
             stride (`float`, *optional*):
