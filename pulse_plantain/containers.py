@@ -34,6 +34,9 @@ NO_CLIPS = {
 HIDDEN_PICTURES = ("vp8", "mpeg4")
 """Codecs of which a packet may hold no picture that is shown: there packets are not counted."""
 
+TS_PACKETS = (188, 192, 204)
+"""Bytes of a packet of MPEG-TS, plain, with a time stamp or with a check sum in front or behind."""
+
 TOLERANCE = 0.5
 """Seconds by which a file may end before its header says, without being taken for cut off."""
 
@@ -132,7 +135,7 @@ def read_container(
                 yield stamp, decode(frame, name, turns)
     if not seen.frames:
         raise clock.ClipError(f"{name}: no picture in it can be decoded ({seen.why})")
-    lost.pictures += seen.count_missing()
+    lost.pictures += seen.count_missing() + seen.is_cut
     _settle_ends(seen, name, lost)
 
 
@@ -151,6 +154,7 @@ class _Seen:
         self.first: float | None = None  # s, of the first picture
         self.end = 0.0  # s, of the last picture
         self.reached = 0.0  # s, end of the latest packet of any stream
+        self.read = 0  # bytes up to the end of the latest packet, where its place is known
 
     def take_packet(self, packet: Any) -> bool:
         """Note a packet; whether it is one of the pictures'."""
@@ -160,6 +164,7 @@ class _Seen:
         if packet.stream_index != self.stream.index:
             return False
         self.packets += bool(packet.size) and not packet.is_discard
+        self.read = max(self.read, (packet.pos or 0) + packet.size)
         return True
 
     def take_frame(self, frame: Any) -> float | None:
@@ -177,6 +182,14 @@ class _Seen:
         if self.interlaced or self.stream.codec_context.name in HIDDEN_PICTURES:
             return 0  # two fields, or a hidden picture, may come in packets of their own
         return max(0, self.packets - self.frames - self.failed)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the file ends within a picture or a packet, where its form has one length."""
+        form, size = self.container.format.name, self.container.size
+        if form == "mpegts":
+            return size > 0 and all(size % length for length in TS_PACKETS)
+        return form == "yuv4mpegpipe" and size > self.read > 0
 
     @property
     def seconds(self) -> float:
@@ -371,7 +384,8 @@ def _find_promise(seen, start):
         promised = start + float(stream.frames / stream.average_rate)
     elif stream.duration is not None:
         promised = start + float(stream.duration * stream.time_base)
-    return promised, seen.end, promised
+    # The length of an MPEG stream is no header's, but guessed from its last packets.
+    return promised, seen.end, seen.end if form in ("mpeg", "mpegts") else promised
 
 
 def _read_duration(text):

@@ -49,7 +49,7 @@ class Drawing:
             count = getattr(self, name)
             if not isinstance(count, Integral) or count < 1:
                 raise ValueError(f"{name} must be a positive integer, got {count!r}")
-            if count > most:
+            if int(count) > most:
                 raise ValueError(f"{name} must be at most {most}, got {count}")
         if self.generator is not None and not isinstance(self.generator, torch.Generator):
             raise ValueError(f"generator must be one torch.Generator, got {type(self.generator)}")

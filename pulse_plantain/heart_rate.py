@@ -67,7 +67,7 @@ def _check_powers(trace, sampling_rate):
 
 
 def _moderate(trace, sampling_rate):
-    """A trace whose powers can be added up; None where it is not finite.
+    """A trace whose powers can be added up; an empty one where it is not finite.
 
     Rates, phases and shares of power do not depend on the unit: a trace of huge or tiny numbers is
     divided by a power of two near its largest, any other one left as it is.
@@ -75,9 +75,9 @@ def _moderate(trace, sampling_rate):
     trace = check_trace(trace, sampling_rate)
     if trace.dtype.kind not in "fc":
         return trace
-    largest = np.max(np.maximum(np.abs(trace.real), np.abs(trace.imag)), initial=0)
+    largest = np.max(np.maximum(np.abs(np.real(trace)), np.abs(np.imag(trace))), initial=0)
     if not np.isfinite(largest):
-        return None
+        return trace[:0]
     limits = np.finfo(trace.dtype)
     if largest == 0 or float(limits.tiny) ** 0.25 <= largest <= float(limits.max) ** 0.25:
         return trace
@@ -144,7 +144,7 @@ def fft_rate(
         ValueError: as :func:`check_trace`; so do all rates here.
     """
     trace = _moderate(trace, sampling_rate)
-    if trace is None or len(trace) < 3:
+    if len(trace) < 3:
         return np.nan
     moving = trace - trace.mean() if np.iscomplexobj(trace) else trace  # 0 Hz has side lobes
     taper = taper or ("boxcar" if np.iscomplexobj(trace) else "hann")
@@ -213,7 +213,7 @@ def phase_slope_rate(trace: np.ndarray, sampling_rate: float, band: Band = BAND)
         bpm, NaN where :func:`fft_rate` is NaN.
     """
     trace = _moderate(trace, sampling_rate)
-    rate = np.nan if trace is None else fft_rate(trace, sampling_rate, band)
+    rate = fft_rate(trace, sampling_rate, band)
     if np.isnan(rate):
         return np.nan
     times = np.arange(len(trace)) / sampling_rate
@@ -245,7 +245,7 @@ def beat_times(trace: np.ndarray, sampling_rate: float, band: Band = BAND) -> np
         [beats] seconds after the first sample.
     """
     trace = _moderate(np.real(trace), sampling_rate)
-    rate = np.nan if trace is None else fft_rate(trace, sampling_rate, band)
+    rate = fft_rate(trace, sampling_rate, band)
     highest = min(band[1], 0.49 * sampling_rate)
     if np.isnan(rate) or not 0 < band[0] < highest:
         return np.empty(0)
@@ -309,8 +309,6 @@ def mean_rate(
         bpm, NaN where no span has a peak.
     """
     trace = _moderate(trace, sampling_rate)
-    if trace is None:
-        return np.nan
     length = max(1, round(span * sampling_rate))
     if len(trace) <= length:
         return _cycles_over_time(trace, sampling_rate, band)
@@ -363,7 +361,7 @@ def snr(trace: np.ndarray, sampling_rate: float, rate: float) -> float:
         dB; NaN where the trace has no power from 0.5 to 4 Hz, or is not finite.
     """
     trace = _moderate(trace, sampling_rate)
-    if trace is None or not len(trace):
+    if not len(trace):
         return np.nan
     frequencies, power = spectrum(trace, sampling_rate)
     reach = max(0.1, 1.5 * sampling_rate / len(trace))
@@ -393,7 +391,7 @@ def spectral_concentration(trace: np.ndarray, sampling_rate: float, band: Band =
         0...1; 0 where there is no peak.
     """
     trace = _moderate(trace, sampling_rate)
-    rate = np.nan if trace is None else fft_rate(trace, sampling_rate, band)
+    rate = fft_rate(trace, sampling_rate, band)
     if np.isnan(rate):
         return 0.0
     frequencies, power = spectrum(trace, sampling_rate)

@@ -308,10 +308,12 @@ class PulsePipeline(Flux2KleinPipeline):
 
         Args:
             clip:
-                Path of a video, an animated picture or a folder of numbered images; array
-                `[T, H, W, 3]`; tensor `[T, 3, H, W]`; list or iterator of pictures.
+                Path of a video, an animated picture or a folder of numbered images; a file's bytes
+                or a binary file object; array `[T, H, W, 3]`; tensor `[T, 3, H, W]`; frames of
+                torchcodec, torchvision or decord; list or iterator of pictures.
             fps, timestamps:
-                Frames a second, or the time of each picture in seconds, where the clip has none.
+                Frames a second, or the time of each picture (seconds or datetimes), where the clip
+                has none.
             window (`float` or `tuple[float]`, *optional*):
                 Seconds drawn at once, 5 to 10, or several lengths; from the config.
             stride (`float`, *optional*):
@@ -428,8 +430,8 @@ class PulsePipeline(Flux2KleinPipeline):
         Raises:
             ClipError: as `__call__`.
         """
-        window = self.config.default_windows if window is None else window
-        lengths = sorted(windowing.window_lengths(window), reverse=True)
+        lengths: Any = self.config.default_windows if window is None else window
+        lengths = sorted(windowing.window_lengths(lengths), reverse=True)
         stride = windowing.check_windows(lengths, 1.0 if stride is None else stride)
         drawing = drawings.Drawing(
             num_inference_steps=self.config.default_num_inference_steps,

@@ -10,11 +10,12 @@ import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
 import torch
+from av.container import InputContainer
 from PIL import Image
 
 from . import animations, containers
@@ -84,7 +85,7 @@ def read_pictures(
     """
     lost = Lost() if lost is None else lost
     gaps = clocks.GapCounter(lost)
-    name, pictures = _open(clip, lost)
+    name, pictures, paced = _open(clip, lost)
     stamps = clock.stamps()
     if stamps is not None:
         pictures = _stamp(name, pictures, stamps, endless=clock.fps is not None)
@@ -112,7 +113,7 @@ def read_pictures(
         elif stamp <= latest:
             lost.disordered += 1
             continue
-        else:
+        elif paced:
             gaps.add(stamp - latest)
         latest = stamp
         yield float(stamp - first), picture
@@ -196,41 +197,55 @@ def _unwrap(frame: Any) -> Stamped:
     if isinstance(frame, Mapping) and "data" in frame:  # torchvision.io.VideoReader
         stamp = frame.get("pts")
         return None if stamp is None else float(stamp), frame["data"]
-    if hasattr(frame, "asnumpy"):  # decord.NDArray
-        return None, frame.asnumpy()
-    return None, frame
+    as_array = getattr(frame, "asnumpy", None)  # decord.NDArray
+    return None, frame if as_array is None else as_array()
 
 
 # ----------------------------------------------------------------------------------- kinds of clips
 
 
-def _open(clip: Any, lost: Lost) -> tuple[str, Iterator[Stamped]]:
-    """(name for messages, pictures) of any kind of clip."""
+class _Opened(NamedTuple):
+    """A clip that is going to be read.
+
+    Attributes:
+        name: for messages.
+        pictures: with their own stamps.
+        paced: whether they should follow each other evenly. An animation's do not: what stands
+            still is one picture, and every picture says how long it is shown.
+    """
+
+    name: str
+    pictures: Iterator[Stamped]
+    paced: bool = True
+
+
+def _open(clip: Any, lost: Lost) -> _Opened:
+    """Open any kind of clip."""
     if isinstance(clip, (str, os.PathLike)):
         return _open_path(clip, lost)
     if isinstance(clip, (bytes, bytearray, memoryview)):
-        return "the clip", _read_file(io.BytesIO(clip), "the clip", lost)
+        return _open_file(io.BytesIO(clip), "the clip", lost)
     if hasattr(clip, "read"):
         name = getattr(clip, "name", None)
         name = clocks.quote_name(name) if isinstance(name, str) else "the clip"
-        return name, _read_file(clip, name, lost)
-    if isinstance(clip, av.container.InputContainer):
+        return _open_file(clip, name, lost)
+    if isinstance(clip, InputContainer):
         name = clocks.quote_name(clip.name or "the stream")
-        return name, containers.read_container(clip, name, lost)
+        return _Opened(name, containers.read_container(clip, name, lost))
     if isinstance(clip, Image.Image):
-        return "the picture", animations.read_animation(clip, "the picture")
-    return "the clip", _open_frames(clip)
+        return _Opened("the picture", animations.read_animation(clip, "the picture"), paced=False)
+    return _Opened("the clip", _open_frames(clip))
 
 
-def _open_path(clip: str | os.PathLike, lost: Lost) -> tuple[str, Iterator[Stamped]]:
-    """(name for messages, pictures) of a file or a folder."""
+def _open_path(clip: str | os.PathLike, lost: Lost) -> _Opened:
+    """Open a file or a folder."""
     path = Path(os.fsdecode(clip))
     if not os.fsdecode(clip):
         raise ClipError("the clip's name is empty")
     name = clocks.quote_name(path)
     try:
         if path.is_dir():
-            return name, animations.read_folder(path)
+            return _Opened(name, animations.read_folder(path))
         if not path.is_file():
             raise ClipError(f"{name}: {'no file or folder' if path.exists() else 'no such file'}")
         with path.open("rb") as file:
@@ -242,9 +257,9 @@ def _open_path(clip: str | os.PathLike, lost: Lost) -> tuple[str, Iterator[Stamp
     if not start:
         raise ClipError(f"{name}: the file is empty")
     if animations.is_animation(start):
-        return name, _read_animation_path(path, name)
+        return _Opened(name, _read_animation_path(path, name), paced=False)
     # A name may hold a colon, which FFmpeg would take for the end of a protocol.
-    return name, _read_container(f"file:{path}", name, lost, threads=True)
+    return _Opened(name, _read_container(f"file:{path}", name, lost, threads=True))
 
 
 def _read_animation_path(path, name):
@@ -257,13 +272,16 @@ def _read_container(source, name, lost, threads):
         yield from containers.read_container(container, name, lost, threads)
 
 
-def _read_file(file: Any, name: str, lost: Lost) -> Iterator[Stamped]:
-    """Pictures of a binary file object, which stays open."""
+def _open_file(file: Any, name: str, lost: Lost) -> _Opened:
+    """Read the start of a binary file object, which stays open when it has been read."""
     try:
         rewinds = hasattr(file, "seek") and getattr(file, "seekable", lambda: True)()
         if rewinds:
             file.seek(0)
         start = file.read(12)
+        whole = file
+        if not rewinds and isinstance(start, bytes) and animations.is_animation(start):
+            whole = io.BytesIO(start + file.read())
     except Exception as error:  # whatever kind of file it is
         raise ClipError(f"{name}: {containers.describe_error(error)}") from error
     if isinstance(start, str):
@@ -271,13 +289,11 @@ def _read_file(file: Any, name: str, lost: Lost) -> Iterator[Stamped]:
     if not start:
         raise ClipError(f"{name}: the file is empty")
     if animations.is_animation(start):
-        whole = file if rewinds else io.BytesIO(start + file.read())
-        yield from animations.read_animation_file(whole, name)
-        return
+        return _Opened(name, animations.read_animation_file(whole, name), paced=False)
     if rewinds:
         file.seek(0)
     source = file if rewinds else _Pipe(start, file)
-    yield from _read_container(source, name, lost, threads=rewinds)
+    return _Opened(name, _read_container(source, name, lost, threads=rewinds))
 
 
 class _Pipe:
@@ -308,8 +324,6 @@ def _open_frames(clip: Any) -> Iterator[Stamped]:
     if hasattr(clip, "pts_seconds") and getattr(clip.data, "ndim", 0) == 4:  # torchcodec.FrameBatch
         stamps = np.asarray(clip.pts_seconds, dtype=float).ravel().tolist()
         return zip(stamps, _split_tensor(torch.as_tensor(clip.data)), strict=True)
-    if isinstance(clip, tuple) and len(clip) == 3 and isinstance(clip[2], Mapping):
-        return _open_read_video(*clip)
     if hasattr(clip, "get_frame_at"):  # torchcodec.decoders.VideoDecoder
         return _decode_by_index(len(clip), lambda index: _unwrap(clip.get_frame_at(index)))
     if hasattr(clip, "get_frame_timestamp"):  # decord.VideoReader
@@ -317,6 +331,8 @@ def _open_frames(clip: Any) -> Iterator[Stamped]:
             len(clip),
             lambda index: (float(clip.get_frame_timestamp(index)[0]), _unwrap(clip[index])[1]),
         )
+    if isinstance(clip, tuple) and len(clip) == 3 and isinstance(clip[2], Mapping):
+        return _open_read_video(*clip)
     if isinstance(clip, torch.Tensor):
         return ((None, frame) for frame in _split_tensor(clip))
     if isinstance(clip, np.ndarray) and (clip.ndim != 4 or clip.shape[3] not in CHANNELS):

@@ -45,9 +45,10 @@ def main(argv: list[str] | None = None) -> int:
             disable=not sys.stderr.isatty(),
         )
     )
-    result = describe_run(args.seed) | {"command": describe_command("fuzz.py", argv, ROOT)}
-    result["versions"] |= {name: version(name) for name in ("av", "pillow")}
-    result["versions"]["ffmpeg"] = av.ffmpeg_version_info
+    result = describe_run(args.seed)
+    versions = {name: version(name) for name in ("av", "pillow")}
+    result["versions"] |= versions | {"ffmpeg": av.ffmpeg_version_info}
+    result["command"] = describe_command("fuzz.py", argv, ROOT)
     result |= {"variants": len(rows), "limits": {"seconds": SECONDS, "bytes": MEMORY}}
     table = sum_up(rows)
     write_result(args.out, result | {"meaning": OUTCOMES} | table)

@@ -479,11 +479,12 @@ def test_sheets_that_no_clip_has_are_refused(pipe, change, message):
     assert "\n" not in str(caught.value)
 
 
-def test_a_pipeline_can_be_pickled_and_draws_the_same(pipe):
-    clip = noise_clip()
+def test_a_pipeline_can_be_pickled_and_draws_the_same():
+    pipe = PulsePipeline(**tiny_components.components(), geometry=GEOMETRY)
     twin = pickle.loads(pickle.dumps(pipe))
-    twin.set_progress_bar_config(disable=True)
-    assert np.array_equal(twin(clip, fps=FPS).bvp, pipe(clip, fps=FPS).bvp)
+    clip, crop = noise_clip(), (0, 0, 64, 48)
+    fields = [one(clip, fps=FPS, crop=crop).field for one in (pipe, twin)]
+    assert np.array_equal(*fields) and np.abs(fields[0]).max() > 0
 
 
 def test_what_the_clip_lost_is_said(pipe):
@@ -501,7 +502,7 @@ def test_what_the_clip_lost_is_said(pipe):
     assert not whole.lost and "lost" not in whole.to_text()
     read = pipe.watch(noise_clip(7.8), timestamps=times, window=5.0, stride=None)
     told = [(one.windows[0].end, one.lost.gaps) for one in read]
-    assert told == [(5, 2), (6, 2), (7, 2), (8, 2)]
+    np.testing.assert_allclose(told, [(5, 2), (6, 2), (7, 2), (8, 2), (8.1, 2)])
 
 
 def test_contact_sheet():

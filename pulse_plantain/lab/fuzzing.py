@@ -29,7 +29,7 @@ FPS, PICTURES = 30, 60
 SIZE = (64, 48)
 """Of a sound clip: pictures a second, pictures, and (width, height) in pixels."""
 
-SECONDS, MEMORY = 10.0, 1 << 30
+SECONDS, MEMORY = 30.0, 1 << 30
 """What a process may take to read one file: seconds, and bytes beyond what it has before."""
 
 CODECS: dict[str, tuple[str, dict[str, str], bool]] = {
@@ -77,7 +77,7 @@ def draw_pictures() -> list[np.ndarray]:
     moves = np.round(16 * (1 + np.sin(np.arange(PICTURES) / 9))).astype(int)
     beats = 20 * np.sin(np.arange(PICTURES))
     return [
-        np.uint8(scene[move : move + height, 2 * move : 2 * move + width] + beat)
+        (scene[move : move + height, 2 * move : 2 * move + width] + beat).astype(np.uint8)
         for move, beat in zip(moves, beats, strict=True)
     ]
 
@@ -106,10 +106,10 @@ def _write_container(path, kind):
     codec, options, sound = CODECS[kind]
     form = FORMS[path.suffix.removeprefix(".")]
     with av.open(str(path), "w", format=form, options=options) as container:
-        stream = container.add_stream(codec, rate=FPS, options={"threads": "1"})
+        stream: Any = container.add_stream(codec, rate=FPS, options={"threads": "1"})
         stream.width, stream.height = SIZE
         stream.pix_fmt = {"mjpeg": "yuvj420p", "ffv1": "bgr0"}.get(codec, "yuv420p")
-        speech = container.add_stream("aac", rate=16000) if sound else None
+        speech: Any = container.add_stream("aac", rate=16000) if sound else None
         for number, picture in enumerate(draw_pictures()):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
             if speech is not None and number * 16000 / FPS % 1024 < 16000 / FPS:
@@ -368,14 +368,15 @@ class Reader:
         """What comes of the variant of a number."""
         if self._process is None:
             self._start()
+        process: Any = self._process
         try:
             self._pipe.send(number)
             if self._pipe.poll(self.seconds):
                 return self._pipe.recv()
             outcome, words = SLOW, ""
         except (EOFError, ConnectionError):
-            self._process.join(5)
-            outcome, words = DIED, f"exit code {self._process.exitcode}"
+            process.join(5)
+            outcome, words = DIED, f"exit code {process.exitcode}"
         self._stop()
         variant = make_variant(number, self.seed)
         return Row(number, variant.kind, variant.damage, outcome, words)
