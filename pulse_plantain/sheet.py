@@ -159,3 +159,9 @@ def motion_sheet(motion: bijection.Array, geometry: SheetGeometry) -> bijection.
     return field_to_sheet(
         0.5 + 0.5 * bijection.power_transform(motion, bijection.MOTION_SCALE), geometry
     )
+
+
+def read_levels(image: Any) -> np.ndarray:
+    """Pixels [H, W, 3] of a PIL image or an array; those of eight bits as floats in [0, 1]."""
+    pixels = np.asarray(image.convert("RGB") if hasattr(image, "convert") else image)
+    return pixels / np.float32(255) if pixels.dtype == np.uint8 else pixels
