@@ -145,6 +145,25 @@ def read_widths(path: str | Path) -> dict[str, int]:
     return widths
 
 
+ALWAYS = (
+    *("peft_type", "r", "lora_alpha", "lora_dropout", "bias", "target_modules"),
+    *("rank_pattern", "alpha_pattern"),
+)
+"""Values of a LoRA config that a file's header always has."""
+
+NEVER = ("auto_mapping", "megatron_core", "peft_version", "qalora_group_size")
+"""Values that say nothing of how the weights are used."""
+
+
+def shorten_config(config: dict[str, Any]) -> dict[str, Any]:
+    """A LoRA config without the values that say nothing, for a file's header.
+
+    Every release of PEFT adds a value or two, and an older one refuses the header that has them.
+    """
+    said = {name: value for name, value in config.items() if value or name in ALWAYS}
+    return {name: value for name, value in said.items() if name not in NEVER}
+
+
 def describe_adapter(
     peft_model: PeftModel, pulse_config: dict[str, Any], base_model: str | None = None
 ) -> dict[str, Any]:
@@ -193,7 +212,8 @@ def write_adapter(
     header = {
         "format": "pt",
         "lora_adapter_metadata": json.dumps(
-            {f"transformer.{key}": value for key, value in config.items()}, sort_keys=True
+            {f"transformer.{key}": value for key, value in shorten_config(config).items()},
+            sort_keys=True,
         ),
         HEADER_KEY: json.dumps(pulse_config, sort_keys=True),
     }
@@ -220,6 +240,11 @@ def set_pulse_values(path: str | Path, values: dict[str, Any]) -> None:
     path = Path(path)
     with safe_open(path, framework="pt") as file:
         header = dict(file.metadata() or {})
+    known = json.loads(header.get("lora_adapter_metadata", "{}"))
+    short = shorten_config({name.removeprefix("transformer."): known[name] for name in known})
+    short = {f"transformer.{name}": value for name, value in short.items()}
+    if known:
+        header["lora_adapter_metadata"] = json.dumps(short, sort_keys=True)
     config = json.loads(header.get(HEADER_KEY, "{}")) | values
     header[HEADER_KEY] = json.dumps(config, sort_keys=True)
     new = path.with_suffix(".new")

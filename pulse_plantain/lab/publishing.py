@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pulse_plantain.adapter import PLACES, WEIGHTS_FILE
+from pulse_plantain.adapter import PLACES, WEIGHTS_FILE, set_pulse_values
 from pulse_plantain.pipeline import PulsePipeline
 
 COMPONENTS = ("scheduler", "text_encoder", "tokenizer", "transformer", "vae")
@@ -53,6 +53,7 @@ def write_root(root: Path) -> None:
     Args:
         root: folder of the repository.
     """
+    set_pulse_values(root / ADAPTER / WEIGHTS_FILE, {})  # a header that older PEFTs take, too
     pipe = PulsePipeline.from_pretrained(root / BASE)
     pipe.load_lora_weights(root / ADAPTER)
     for name in COMPONENTS:
