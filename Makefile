@@ -51,6 +51,6 @@ $(VENV)/app: requirements-app.txt $(VENV)/run
 	$(INSTALL) -r requirements-app.txt
 	@touch $@
 
-$(VENV)/dev: requirements-dev.txt $(VENV)/app
+$(VENV)/dev: requirements-dev.txt requirements-serve.txt $(VENV)/app
 	$(INSTALL) -r requirements-dev.txt
 	@touch $@
