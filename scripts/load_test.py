@@ -153,7 +153,6 @@ def main(argv: list[str] | None = None) -> int:
         runs = [
             load(url, kinds, args.in_a_row, 1),
             load(url, kinds, args.at_once, args.at_once),
-            load(url, kinds, args.in_a_row, 1),
         ]
         server.should_exit = True
         left = len(list(Path(folder).iterdir()))
