@@ -3,9 +3,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo app test lint assets
+.PHONY: demo app test lint assets hub space
 
 demo: $(VENV)/run
 	$(BIN)/pulse-plantain --json out/demo.json --plot out/demo.png \
@@ -21,6 +21,15 @@ assets: $(VENV)/dev
 	$(BIN)/python scripts/contact_sheet.py assets/demo.mp4 assets/contact-sheet.png
 	$(BIN)/python handler.py assets/contact-sheet.png assets/widget.png
 
+# What the Hub loads from the root, made of tiny/; after the miniature was trained or calibrated.
+hub: $(VENV)/run
+	$(BIN)/python scripts/publish.py
+
+# The folder of a Space: hf upload --repo-type space USER/NAME out/space
+space: $(VENV)/app
+	rm -rf out/space
+	$(BIN)/python scripts/publish.py --space out/space
+
 # A file of tests at a time on each of two processes, of one thread each.
 test: $(VENV)/dev lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
@@ -33,7 +42,7 @@ lint: $(VENV)/dev
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/run: requirements.txt pyproject.toml | $(VENV)/bin/python
+$(VENV)/run: requirements.txt constraints.txt pyproject.toml | $(VENV)/bin/python
 	$(INSTALL) -r requirements.txt
 	$(INSTALL) --no-deps --editable .
 	@touch $@
@@ -42,6 +51,6 @@ $(VENV)/app: requirements-app.txt $(VENV)/run
 	$(INSTALL) -r requirements-app.txt
 	@touch $@
 
-$(VENV)/dev: requirements-dev.txt $(VENV)/app
+$(VENV)/dev: requirements-dev.txt requirements-serve.txt $(VENV)/app
 	$(INSTALL) -r requirements-dev.txt
 	@touch $@

@@ -6,9 +6,11 @@ Nothing is fetched and no path is opened on a caller's behalf: what is sent is a
 import base64
 import binascii
 import io
+import json
+import logging
+import re
 import sys
 import tempfile
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +20,14 @@ import av
 import torch
 from PIL import Image
 
-from pulse_plantain.contact_sheet import GRID, SECONDS, frames_from_contact_sheet
+from pulse_plantain.calls import WITHOUT_EFFECT
+from pulse_plantain.contact_sheet import GRID, SECONDS, open_contact_sheet
 from pulse_plantain.loading import load_served
 from pulse_plantain.output import PulseOutput
 from pulse_plantain.plots import list_beat_moments, plot_result
-from pulse_plantain.video import OWN_CLOCK, Clock, pictures_at, read_frames
+from pulse_plantain.video import OWN_CLOCK, ClipError, Clock, pictures_at, read_frames
+
+logger = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parent
 
@@ -43,9 +48,23 @@ MOST_SECONDS = 60.0
 
 MOST_STEPS, MOST_ENSEMBLE = 50, 16
 
-VIDEOS = ((4, b"ftyp", ".mp4"), (0, b"\x1a\x45\xdf\xa3", ".mkv"), (0, b"RIFF", ".avi"))
+QUICKTIME = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
+"""Names that the first box of an MP4 or a MOV may have, at offset 4; old MOVs lack the first."""
+
+VIDEOS = (
+    *((4, name, ".mp4") for name in QUICKTIME),
+    (0, b"\x1a\x45\xdf\xa3", ".mkv"),
+    (8, b"AVI ", ".avi"),
+)
 """Offset, magic bytes and suffix of the containers that are taken. A playlist, which can name other
 files, has none of these bytes."""
+
+NAMES = ("video", "clip", "image")
+"""Names of what is sent, in ``{"inputs": {"video": base64}}``. Newer toolkits make a picture of a
+plain text before a handler sees it; a text under a name they leave alone."""
+
+SAME = {"num_inference_steps": "steps"}
+"""Names that clients have for parameters."""
 
 PICTURES = ("PNG", "JPEG", "WEBP", "GIF")
 """Formats of pictures and animations that are taken."""
@@ -119,12 +138,13 @@ class EndpointHandler:
             data: dict of
 
                 - ``inputs``: PIL image, or base64 text of a picture, a GIF, WebP or APNG animation
-                  or an MP4, MOV, MKV, WebM or AVI video. A still picture is a pulse sheet if it
-                  has a pulse sheet's size, else a contact sheet.
+                  or an MP4, MOV, MKV, WebM or AVI video, alone or as ``{"video": text}``. A still
+                  picture is a pulse sheet if it has a pulse sheet's size, else a contact sheet.
                 - ``parameters`` (optional): ``grid`` ([rows, columns], default [8, 12]) and
                   ``seconds`` (8) of a contact sheet; ``fps`` of a clip, in place of its own time
                   stamps; ``window`` (s), ``steps``, ``ensemble``, ``seed``, ``crop`` ([left, top,
-                  right, bottom] px); ``output``: "overlay" (default), "sheet" or "json".
+                  right, bottom] px); ``output``: "overlay" (default), "sheet" or "json". Those of
+                  image-to-image clients that mean nothing here are left out.
 
         Returns:
             PIL image, or the dict that ``measure.py --json`` writes.
@@ -136,7 +156,8 @@ class EndpointHandler:
             return self._answer(data)
         except ValueError as error:
             raise ValueError(str(error).strip().splitlines()[0]) from None
-        except Exception:  # what broke inside is no caller's business
+        except Exception:  # what broke inside is no caller's business, but the keeper's
+            logger.exception("a request could not be answered")
             raise ValueError("the input could not be measured") from None
 
     def _answer(self, data: Any) -> Image.Image | dict[str, Any]:
@@ -144,11 +165,13 @@ class EndpointHandler:
         if not isinstance(data, dict) or data.get("inputs") is None:
             raise ValueError('send {"inputs": picture or base64 of a clip, "parameters": {...}}')
         parameters = check_parameters(data.get("parameters") or {})
+        size = self.pipe.layout.geometry.size
         with tempfile.TemporaryDirectory() as folder:
-            received = receive(
-                data["inputs"], parameters, Path(folder), self.pipe.layout.geometry.size
-            )
-            pulse = self._measure(received, parameters)
+            try:
+                received = receive(take_named(data["inputs"]), parameters, Path(folder), size)
+                pulse = self._measure(received, parameters)
+            except ValueError as error:
+                raise ValueError(hide_paths(str(error), folder)) from error
             if parameters.output == "json":
                 return pulse.to_dict()
             if parameters.output == "sheet":
@@ -171,6 +194,11 @@ class EndpointHandler:
         )
         assert isinstance(pulse, PulseOutput)
         return pulse
+
+
+def hide_paths(message: str, folder: str) -> str:
+    """A message in which a file of the request's folder is just "the clip"."""
+    return re.sub(rf"{re.escape(folder)}[/\\]clip\.\w+", "the clip", message)
 
 
 def refuse_long(clip: Path, clock: Clock = OWN_CLOCK) -> None:
@@ -221,7 +249,8 @@ RULES: dict[str, tuple[Allows, str]] = {
 def check_parameters(sent: Any) -> Parameters:
     """The parameters that were sent; those that were not, or are None, have their defaults.
 
-    A ``prompt`` is left out: clients send one, and the task has its own.
+    What means nothing here is left out, as a ``prompt``: clients send one, and the task has its
+    own. Numbers may come as text, because toolkits pass those of a query string so.
 
     Raises:
         ValueError: if one is unknown, of another type or out of range.
@@ -229,19 +258,44 @@ def check_parameters(sent: Any) -> Parameters:
     if not isinstance(sent, dict):
         raise ValueError("parameters must be an object of names and values")
     chosen = {}
-    for name, value in sent.items():
-        if value is None or name == "prompt":
+    for said, given in sent.items():
+        name, value = SAME.get(said, said), given
+        if value is None or name in (*WITHOUT_EFFECT, "target_size"):
             continue
         if name not in RULES:
             raise ValueError(f"unknown parameter {name!r}; there are {', '.join(RULES)}")
+        if isinstance(value, str) and name != "output":
+            value = read_number(value)
         allows, words = RULES[name]
         if isinstance(value, bool) or not allows(value):
-            raise ValueError(f"{name} must be {words}, got {value!r}")
+            raise ValueError(f"{said} must be {words}, got {given!r}")
         chosen[name] = tuple(value) if isinstance(value, list) else value
     return Parameters(**chosen)
 
 
+def read_number(text: str) -> Any:
+    """A number, or a list of them, from its text; other text as it is."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
 # ------------------------------------------------------------------------------------ what is sent
+
+
+def take_named(inputs: Any) -> Any:
+    """What was sent, out of a dict that has it under one of :data:`NAMES`.
+
+    Raises:
+        ValueError: if a dict has it under another name.
+    """
+    if not isinstance(inputs, dict):
+        return inputs
+    named = [inputs[name] for name in NAMES if inputs.get(name) is not None]
+    if len(named) != 1:
+        raise ValueError('name what you send: {"inputs": {"video": base64 of a clip}}')
+    return named[0]
 
 
 def receive(
@@ -261,6 +315,7 @@ def receive(
     if isinstance(inputs, str):
         inputs = decode_base64(inputs)
     if isinstance(inputs, bytes):
+        refuse_heavy(len(inputs))
         inputs = open_content(inputs, folder)
     if isinstance(inputs, Path):
         clock = Clock(parameters.fps)
@@ -271,28 +326,39 @@ def receive(
     image = inputs.convert("RGB")
     if image.size == tuple(sheet_size):
         return Received("pulse sheet", image)
-    if image.width * image.height > MOST_SHEET_PIXELS:
-        raise ValueError(f"pictures of up to {MOST_SHEET_PIXELS} pixels are taken")
-    frames = frames_from_contact_sheet(image, parameters.grid)
+    refuse_large(*image.size, most=MOST_SHEET_PIXELS)
+    try:
+        frames = open_contact_sheet(image, parameters.grid)
+    except ClipError as error:
+        hint = '; a clip is sent as {"inputs": {"video": base64}}'
+        raise ClipError(f"{error}{hint}") from error
     return Received("contact sheet", frames, Clock(len(frames) / parameters.seconds))
 
 
 def decode_base64(text: str) -> bytes:
-    """The bytes of base64 text, with or without ``data:…,`` before it.
+    """The bytes of base64 text of either alphabet, with or without ``data:…,`` before it.
+
+    Line breaks and padding do not matter.
 
     Raises:
         ValueError: if there are more than :data:`MOST_BYTES`, or it is other text.
     """
     if text.startswith("data:"):
         text = text.partition(",")[2]
-    if len(text) > MOST_BYTES * 4 / 3 + 4:
-        raise ValueError(f"up to {MOST_BYTES // 2**20} MiB are taken")
+    text = "".join(text.split()).rstrip("=").translate(str.maketrans("-_", "+/"))
+    refuse_heavy(len(text) * 3 // 4)
     try:
-        return base64.b64decode(text, validate=True)
-    except binascii.Error:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError):
         raise ValueError(
             "inputs is neither a picture nor base64 text; no URL or path is opened"
         ) from None
+
+
+def refuse_heavy(size: int) -> None:
+    """Raise ValueError where what was sent has more than :data:`MOST_BYTES`."""
+    if size > MOST_BYTES:
+        raise ValueError(f"up to {MOST_BYTES // 2**20} MiB are taken, got {size / 2**20:.0f}")
 
 
 def open_content(content: bytes, folder: Path) -> Path | Image.Image:
@@ -323,30 +389,39 @@ def open_picture(content: bytes, folder: Path) -> Path | Image.Image:
     """A still picture, or the file in ``folder`` that an animation was put into.
 
     Raises:
-        ValueError: if it is none that can be read, or the pictures of an animation are larger than
-            :data:`MOST_PIXELS`.
+        ValueError: if it is none that can be read, or larger than :data:`MOST_SHEET_PIXELS`, each
+            picture of an animation than :data:`MOST_PIXELS`.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(content), formats=PICTURES)
-            if getattr(image, "n_frames", 1) > 1:
-                refuse_large(*image.size)
-                path = folder / f"clip.{str(image.format).lower()}"
-                path.write_bytes(content)
-                return path
-            image.load()
-            return image
-    except (OSError, SyntaxError, Image.DecompressionBombWarning):
+        image = Image.open(io.BytesIO(content), formats=PICTURES)
+        refuse_large(*image.size, most=MOST_SHEET_PIXELS)
+        if getattr(image, "n_frames", 1) > 1:
+            refuse_large(*image.size)
+            path = folder / f"clip.{str(image.format).lower()}"
+            path.write_bytes(content)
+            return path
+        image.load()
+        return image
+    except Image.DecompressionBombError:  # of more than twice Pillow's own limit
+        raise ValueError(f"pictures of up to {MOST_SHEET_PIXELS} pixels are taken") from None
+    except (OSError, SyntaxError):
         raise ValueError(
-            "inputs is no picture, GIF, WebP, APNG, MP4, MKV, WebM or AVI that can be read"
+            "inputs is no picture, GIF, WebP, APNG, MP4, MOV, MKV, WebM or AVI that can be read"
         ) from None
 
 
-def refuse_large(width: int, height: int) -> None:
-    """Raise ValueError where a frame has more than :data:`MOST_PIXELS`."""
-    if width * height > MOST_PIXELS:
-        raise ValueError(f"frames of up to {MOST_PIXELS} pixels are taken, got {width} x {height}")
+def refuse_large(width: int, height: int, most: int | None = None) -> None:
+    """Raise ValueError where a picture has more than ``most`` pixels, :data:`MOST_PIXELS` at first.
+
+    Args:
+        width, height: in pixels.
+        most: of a still picture; None for a frame of a clip.
+    """
+    if width * height > (most or MOST_PIXELS):
+        kind = "pictures" if most else "frames"
+        raise ValueError(
+            f"{kind} of up to {most or MOST_PIXELS} pixels are taken, got {width} x {height}"
+        )
 
 
 # ------------------------------------------------------------------------------- what is sent back

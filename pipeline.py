@@ -7,10 +7,12 @@ if __package__:  # loaded by diffusers, which copies the modules that are named 
     from .pulse_plantain.calls import RunningCalls
     from .pulse_plantain.cells import CellMeans
     from .pulse_plantain.clock import Clock
+    from .pulse_plantain.contact_sheet import make_contact_sheet
     from .pulse_plantain.containers import read_container
     from .pulse_plantain.drawing import Drawing
     from .pulse_plantain.flux2 import encode_images
     from .pulse_plantain.heart_rate import fft_rate
+    from .pulse_plantain.lora import find_layers
     from .pulse_plantain.output import PulseOutput
     from .pulse_plantain.pipeline import PulsePipeline
     from .pulse_plantain.posterior import Posterior

@@ -4,7 +4,7 @@
 """
 
 if __package__:  # loaded by diffusers, which copies the modules that are named here and no others
-    from .pulse_plantain.adapter import write_adapter
+    from .pulse_plantain.adapter import read_pulse_config
     from .pulse_plantain.animations import read_animation
     from .pulse_plantain.bijection import decode
     from .pulse_plantain.calls import RunningCalls
@@ -15,6 +15,7 @@ if __package__:  # loaded by diffusers, which copies the modules that are named 
     from .pulse_plantain.drawing import Drawing
     from .pulse_plantain.flux2 import encode_images
     from .pulse_plantain.heart_rate import fft_rate
+    from .pulse_plantain.lora import find_layers
     from .pulse_plantain.output import PulseOutput, PulseWindow
     from .pulse_plantain.pipeline import GPU_DTYPES, PulsePipeline
     from .pulse_plantain.posterior import Posterior
@@ -25,12 +26,14 @@ if __package__:  # loaded by diffusers, which copies the modules that are named 
     from .pulse_plantain.video import ClipError, read_frames
     from .pulse_plantain.windows import encode_windows
 else:
+    import pulse_plantain.adapter as _adapter
     import pulse_plantain.contact_sheet as _contact_sheet
     import pulse_plantain.output as _output
     import pulse_plantain.pipeline as _pipeline
     import pulse_plantain.sheet as _sheet
     import pulse_plantain.video as _video
 
+    read_pulse_config = _adapter.read_pulse_config
     PulseOutput = _output.PulseOutput
     PulseWindow = _output.PulseWindow
     GPU_DTYPES = _pipeline.GPU_DTYPES
@@ -49,4 +52,5 @@ __all__ = [
     "SheetGeometry",
     "frames_from_contact_sheet",
     "read_frames",
+    "read_pulse_config",
 ]

@@ -22,6 +22,13 @@ SECONDS = 8.0
 TILE = 128
 """The longer side of a frame on a sheet that is made here, in pixels."""
 
+MOST_CHANGE = 0.6
+"""Share of a sheet's contrast that may lie between its frames. It was at most 0.03 on sheets of the
+bundled clip and of five photographs held by a hand, and 0.99 on two photographs cut as sheets."""
+
+LEAST_CHANGE = 4.0
+"""Grey levels between frames below which they are of one scene, however flat it is."""
+
 
 def make_contact_sheet(
     clip: Any, start: float = 0.0, clock: video.Clock = video.OWN_CLOCK
@@ -89,3 +96,39 @@ def frames_from_contact_sheet(
         for y in range(rows)
         for x in range(columns)
     ]
+
+
+def is_still(clip: Any) -> bool:
+    """Whether what is given as a clip is one still picture."""
+    return isinstance(clip, Image.Image) and not getattr(clip, "is_animated", False)
+
+
+def open_contact_sheet(image: Image.Image, grid: tuple[int, int] = GRID) -> list[Image.Image]:
+    """Frames of a still picture that somebody passed for a clip.
+
+    Args:
+        image: a contact sheet, or a picture that is none.
+        grid: (rows, columns).
+
+    Raises:
+        ClipError: if it is no contact sheet: the grid does not divide it, or its parts are not
+            frames of one scene. The message says its size and what would be right.
+    """
+    rows, columns = grid
+    whole = image.width % columns == 0 and image.height % rows == 0
+    frames = frames_from_contact_sheet(image.convert("RGB"), grid) if whole else []
+    if not frames or not _show_one_scene(frames):
+        raise video.ClipError(
+            f"this picture of {image.width} x {image.height} pixels is no contact sheet of "
+            f"{rows} x {columns} frames: make one of a clip with "
+            "python scripts/contact_sheet.py CLIP SHEET.png, or send the clip itself"
+        )
+    return frames
+
+
+def _show_one_scene(frames: list[Image.Image]) -> bool:
+    """Whether frames differ less from one another than the places within them."""
+    small = [frame.convert("L").resize((16, 16), Image.Resampling.BOX) for frame in frames]
+    levels = np.stack([np.asarray(frame, np.float32) for frame in small])
+    between = levels.var(axis=0).mean()
+    return bool(np.sqrt(between) < LEAST_CHANGE or between < MOST_CHANGE * levels.var())

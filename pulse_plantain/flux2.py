@@ -30,6 +30,16 @@ def token_size(vae: Vae) -> int:
     return 2 ** len(vae.config.block_out_channels)
 
 
+def check_tokens(layout: sheet.Layout, side: int) -> None:
+    """ValueError where the two pictures of a layout are not whole tokens of ``side`` pixels."""
+    size = layout.geometry.size
+    if any(pixels % side for pixels in (*size, *layout.appearance_size)):
+        raise ValueError(
+            f"sheets of {size} and appearance images of {layout.appearance_size} pixels are not "
+            f"whole tokens of {side} pixels"
+        )
+
+
 def token_ids(height: int, width: int, t: int) -> torch.Tensor:
     """Position ids (t, h, w, l) of an image's tokens.
 

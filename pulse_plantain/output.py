@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -200,6 +200,11 @@ class PulseOutput(BaseOutput):
         stacked = np.concatenate([np.asarray(sheet) for sheet in self.sheet])
         return Image.fromarray((stacked.clip(0, 1) * 255 + 0.5).astype(np.uint8))
 
+    @property
+    def images(self) -> list[Image.Image]:
+        """What was drawn, as image-to-image pipelines give it: [`sheet_image`] as a list of one."""
+        return [self.sheet_image()]
+
     def rate(self, method: Literal["cycles", "fft", "peaks", "phase"] = "cycles") -> float:
         """Heart rate of `bvp` by one of four estimators, whatever the confidence.
 
@@ -339,6 +344,11 @@ def _draw_curve(read):
 def _to_floats(crop: search.Box) -> search.Box:
     left, top, right, bottom = crop
     return float(left), float(top), float(right), float(bottom)
+
+
+def give(output: PulseOutput, return_dict: bool) -> PulseOutput | tuple:
+    """An output as the caller wants it: itself, or a plain tuple of its values."""
+    return output if return_dict else tuple(getattr(output, f.name) for f in fields(output))
 
 
 def explain_silence(

@@ -5,7 +5,7 @@ Here live the call and its steps; tokens, windows, the reading and the search ha
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,11 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from . import adapter, calls, flux2, posterior, saved_sheet, search, sheet, video
+from . import adapter, calls, contact_sheet, flux2, lora, posterior, search, sheet, video
 from . import drawing as drawings
 from . import output as outputs
 from . import reading as reader
+from . import saved_sheet as saved
 from . import windows as windowing
 
 GPU_DTYPES = {"default": torch.bfloat16, "vae": torch.float32}
@@ -78,8 +79,11 @@ class PulsePipeline(Flux2KleinPipeline):
             Chance of being right within 3 bpm below which no heart rate is given.
         reading (`dict`, *optional*):
             Numbers of the reading ([`posterior.Weights`]), which are fitted to an adapter.
+        merged_adapter (`str`, *optional*):
+            Digest of the adapter that is in the transformer's own weights ([`save_pretrained`]).
     """
 
+    _optional_components = ["text_encoder", "tokenizer"]  # noqa: RUF012 - as diffusers has it
     config: Any  # diffusers' frozen dict; its values are attributes, too
     progress_bar: Any
 
@@ -108,6 +112,7 @@ class PulsePipeline(Flux2KleinPipeline):
         noise_scale: float = 1.0,
         min_confidence: float = posterior.MIN_CONFIDENCE,
         reading: dict | None = None,
+        merged_adapter: str | None = None,
     ):
         self._calls = calls.RunningCalls()
         super().__init__(
@@ -128,8 +133,10 @@ class PulsePipeline(Flux2KleinPipeline):
             noise_scale=noise_scale,
             min_confidence=min_confidence,
             reading=reading,
+            merged_adapter=merged_adapter,
         )
         self._prompt_embeds = None
+        self._before_adapter = None  # the values that an adapter took the place of
 
     @property
     def geometry(self) -> sheet.SheetGeometry | None:
@@ -147,17 +154,9 @@ class PulsePipeline(Flux2KleinPipeline):
         """
         geometry = self.geometry
         if geometry is None:
-            raise ValueError(
-                "this pipeline has no sheet geometry yet: load an adapter first, "
-                f'pipe.load_lora_weights(REPO, weight_name="{adapter.WEIGHTS_FILE}")'
-            )
+            raise ValueError(lora.NO_ADAPTER)
         layout = sheet.Layout(geometry, self.config.appearance_size)
-        side = flux2.token_size(self.vae)
-        if any(pixels % side for pixels in (*geometry.size, *layout.appearance_size)):
-            raise ValueError(
-                f"sheets of {geometry.size} and appearance images of {layout.appearance_size} "
-                f"pixels are not whole tokens of {side} pixels"
-            )
+        flux2.check_tokens(layout, flux2.token_size(self.vae))
         return layout
 
     # ------------------------------------------------------------------------------ running calls
@@ -195,48 +194,59 @@ class PulsePipeline(Flux2KleinPipeline):
     ):
         """Load an adapter and take over what its file's header says (key `pulse_config`).
 
-        As the parent's, with two differences: `weight_name` is `adapter_model.safetensors` where
-        there is such a file and no other name is given, and a header with a geometry is compared
-        with the pipeline's own, or adopted where the pipeline has none.
+        As the parent's, with two differences: where no `weight_name` is given, the file is the
+        first of [`adapter.PLACES`] that is there, and a header with a geometry is compared with the
+        pipeline's own, or adopted where the pipeline has none.
 
         Raises:
-            ValueError: if the adapter was trained for sheets of another geometry.
+            ValueError: if the adapter was trained for sheets of another geometry or another base.
         """
-        source, header = pretrained_model_name_or_path_or_dict, {}
-        if not isinstance(source, dict):
-            try:
-                source = adapter.find_weights(source, **kwargs)
-                header = adapter.read_pulse_config(source)
-            except OSError:  # another name or format: the parent knows where else to look
-                if kwargs.get("weight_name") is not None:
-                    raise
+        source, header = lora.find_adapter(pretrained_model_name_or_path_or_dict, **kwargs)
+        if lora.holds_already(self, source):
+            return
         adapter.check_header(header, self._adapter_values, self.geometry)
         super().load_lora_weights(source, adapter_name=adapter_name, hotswap=hotswap, **kwargs)
+        if header and self._before_adapter is None:
+            self._before_adapter = {name: self.config[name] for name in self._adapter_values}
         self.register_to_config(**header)
+
+    def unload_lora_weights(self):
+        """Take the adapter out again, and with it what it brought; what is fused stays."""
+        merged = lora.digest_merged(self.transformer)
+        super().unload_lora_weights()
+        before = {"merged_adapter": merged} if merged else self._before_adapter
+        self.register_to_config(**(before or {}))
+        self._before_adapter = None
+
+    def save_lora_weights(self, save_directory, transformer_lora_layers=None, **kwargs):
+        """Write the adapter with its header, so that `load_lora_weights(save_directory)` reads it.
+
+        A method of an instance, because the header is what this pipeline's config says. The layers
+        are those of the adapter at work where none are given.
+        """
+        header = {name: self.config[name] for name in self._adapter_values}
+        given = lora.describe_for_saving(self.transformer, transformer_lora_layers, kwargs)
+        super().save_lora_weights(save_directory, **given)
+        lora.write_header(save_directory, header, kwargs.get("weight_name"))
+
+    def save_pretrained(self, save_directory, *args, **kwargs):
+        """As the parent's; an adapter is merged into the weights that are written."""
+        with lora.merge_for_saving(self):
+            super().save_pretrained(save_directory, *args, **kwargs)
+        if self.text_encoder is None and self._prompt_embeds is not None:
+            self.save_prompt_embeds(Path(save_directory) / adapter.PROMPT_FILE)
 
     # -------------------------------------------------------------------------------- the prompt
 
     @torch.no_grad()
-    def encode_task_prompt(self):
+    def encode_task_prompt(self) -> torch.Tensor:
         """Embeddings [1, L, D] of the one prompt of the task, not padded; computed once.
 
         Raises:
-            ValueError: without a text encoder.
+            ValueError: without a text encoder, unless the embeddings lie beside the pipeline.
         """
         if self._prompt_embeds is None:
-            if self.text_encoder is None or self.tokenizer is None:
-                raise ValueError(
-                    "this pipeline has no text encoder: pass prompt_embeds=, a tensor or the path "
-                    "of a file written by save_prompt_embeds()"
-                )
-            text = self.tokenizer.apply_chat_template(
-                [{"role": "user", "content": adapter.PROMPT}],
-                tokenize=False,
-                add_generation_prompt=True,
-                enable_thinking=False,
-            )
-            length = len(self.tokenizer(text)["input_ids"])
-            self._prompt_embeds, _ = self.encode_prompt(adapter.PROMPT, max_sequence_length=length)
+            self._prompt_embeds = adapter.embed_prompt(self)
         return self._prompt_embeds
 
     def save_prompt_embeds(self, path):
@@ -253,28 +263,17 @@ class PulsePipeline(Flux2KleinPipeline):
 
     def _resolve_prompt_embeds(self, prompt_embeds, device):
         """[1, L, D] on the device, from a tensor, a file, or the text encoder."""
-        if prompt_embeds is None:
-            prompt_embeds = self.encode_task_prompt()
-        elif not isinstance(prompt_embeds, torch.Tensor):
-            prompt_embeds = adapter.read_prompt_embeds(prompt_embeds)
+        known = self.encode_task_prompt() if prompt_embeds is None else prompt_embeds
         width = self.transformer.config.joint_attention_dim
-        if prompt_embeds.ndim != 3 or len(prompt_embeds) != 1 or prompt_embeds.shape[-1] != width:
-            raise ValueError(
-                f"prompt_embeds must be [1, L, {width}], got {tuple(prompt_embeds.shape)}"
-            )
-        return prompt_embeds.to(device, self.transformer.dtype)
+        embeds = adapter.check_prompt_embeds(known, width)
+        return embeds.to(device, self.transformer.dtype)
 
     # ---------------------------------------------------------------------------------- the call
 
     def check_inputs(
-        self, clip, lengths, stride, crop, output_type: str, output_uncertainty: bool, drawing
+        self, lengths, stride, crop, output_type: str, output_uncertainty: bool, drawing
     ) -> None:
         """ValueError with the value that is wrong; nothing heavy has run yet."""
-        if isinstance(clip, PIL.Image.Image) and not getattr(clip, "is_animated", False):
-            raise ValueError(
-                "one still picture is not a clip: cut a contact sheet with "
-                "frames_from_contact_sheet, read a pulse sheet with decode_sheet"
-            )
         windowing.check_windows(lengths, stride)
         if crop is not None:
             windowing.check_crop(crop)
@@ -282,11 +281,13 @@ class PulsePipeline(Flux2KleinPipeline):
             raise ValueError(f'output_type must be "np" or "pt", got {output_type!r}')
         if output_uncertainty and drawing.ensemble_size == 1:
             raise ValueError("output_uncertainty needs an ensemble_size above 1")
+        if self._before_adapter is not None:
+            lora.check_at_work(self.transformer)
 
     @torch.no_grad()
     def __call__(  # noqa: PLR0913, PLR0917 - the call of a diffusers pipeline
         self,
-        clip,
+        clip=None,
         fps: float | None = None,
         timestamps=None,
         window: float | tuple[float, ...] | None = None,
@@ -303,6 +304,8 @@ class PulsePipeline(Flux2KleinPipeline):
         callback_on_step_end: Callable | None = None,
         callback_on_step_end_tensor_inputs: tuple[str, ...] = ("latents",),
         return_dict: bool = True,
+        image=None,
+        **without_effect,
     ) -> outputs.PulseOutput | tuple:
         """Measure the pulse in a clip.
 
@@ -310,7 +313,8 @@ class PulsePipeline(Flux2KleinPipeline):
             clip:
                 Path of a video, an animated picture or a folder of numbered images; a file's bytes
                 or a binary file object; array `[T, H, W, 3]`; tensor `[T, 3, H, W]`; frames of
-                torchcodec, torchvision or decord; list or iterator of pictures.
+                torchcodec, torchvision or decord; list or iterator of pictures; PIL image of a
+                contact sheet of 8 s, or of one pulse sheet, which is read as it is.
             fps, timestamps:
                 Frames a second, or the time of each picture (seconds or datetimes), where the clip
                 has none.
@@ -346,6 +350,10 @@ class PulsePipeline(Flux2KleinPipeline):
                 Which tensors it gets: `latents`, `prompt_embeds`.
             return_dict (`bool`):
                 `False` for a plain tuple in the order of [`PulseOutput`].
+            image:
+                The clip, as image-to-image pipelines call it; the pulse sheets are kept then.
+            without_effect:
+                `prompt` and what else image-to-image calls have; ignored with a warning.
 
         Returns:
             [`PulseOutput`] or `tuple`.
@@ -354,7 +362,8 @@ class PulsePipeline(Flux2KleinPipeline):
             ClipError: (a ValueError) if nothing can be measured from the clip.
             ValueError: for arguments out of range.
         """
-        # 0. Resolve defaults from the config.
+        # 0. Take the clip, and resolve defaults from the config.
+        clip = calls.choose_clip(clip, image, without_effect)
         config = self.config
         lengths = windowing.window_lengths(config.default_windows if window is None else window)
         steps = num_inference_steps
@@ -367,11 +376,18 @@ class PulsePipeline(Flux2KleinPipeline):
             ensemble_size=ensemble_size,
             batch_size=batch_size,
             generator=generator,
-            keep_sheets=output_sheet,
+            keep_sheets=output_sheet or image is not None,
             callback=callback_on_step_end,
             callback_tensors=callback_on_step_end_tensor_inputs,
         )
-        self.check_inputs(clip, lengths, stride, crop, output_type, output_uncertainty, drawing)
+        self.check_inputs(lengths, stride, crop, output_type, output_uncertainty, drawing)
+        calls.warn_of_steps(steps, config.default_num_inference_steps)
+        if contact_sheet.is_still(clip):
+            if clip.size == self.layout.geometry.size:
+                read = self.decode_sheet(clip, window=lengths[0], output_type=output_type)
+                return outputs.give(read, return_dict)
+            clip = contact_sheet.open_contact_sheet(clip)
+            fps = fps or (len(clip) / contact_sheet.SECONDS if timestamps is None else None)
 
         # 2. Encode the clip, in one pass. The first windows come before any model is needed, so a
         # clip that cannot be read fails early.
@@ -401,7 +417,7 @@ class PulsePipeline(Flux2KleinPipeline):
             output = outputs.assemble_output(looking.drawn, read, form, call.interrupted)
             output.lost = lost
         self.maybe_free_model_hooks()
-        return output if return_dict else tuple(getattr(output, f.name) for f in fields(output))
+        return outputs.give(output, return_dict)
 
     @torch.no_grad()
     def watch(
@@ -624,7 +640,7 @@ class PulsePipeline(Flux2KleinPipeline):
         """
         geometry = self.layout.geometry
         length = self.config.default_windows[0] if window is None else window
-        pixels, spans = saved_sheet.check_sheets(image, geometry, spans, length, stride)
+        pixels, spans = saved.check_sheets(image, geometry, spans, length, stride)
         width, height = geometry.size
         windows = [windowing.ClipWindow.blank(start, end, geometry) for start, end in spans]
         images = torch.from_numpy(pixels.reshape(-1, height, width, 3)).float().movedim(-1, 1)

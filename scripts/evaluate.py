@@ -77,6 +77,8 @@ def write(args: argparse.Namespace, argv: list[str], name: str, outcome: Outcome
     path = args.out / f"{name}.json"
     write_result(path, result | outcome.to_dict())
     print(outcome.to_text())
+    if outcome.rendered:
+        print(f"{outcome.rendered} recordings are rendered: the figures say nothing of real ones")
     print(f"written to {path}")
     if outcome.figures:
         page = draw_evaluation(outcome.figures, outcome.rows, outcome.null_rows)
@@ -92,7 +94,7 @@ def main(argv: list[str] | None = None) -> int:
         instruments = Instruments(args.model, args.adapter, args.cache, args.networks)
         outcome = evaluate(data, args.methods.split(","), instruments, args.seed)
         if join_processes().is_main_process:
-            write(args, argv, data.name, outcome)
+            write(args, argv, outcome.name, outcome)
     except (ClipError, OSError) as error:
         print(f"evaluate: {error}", file=sys.stderr)
         return 2

@@ -49,6 +49,8 @@ def main(argv: list[str] | None = None) -> int:
         f"{manifest['windows']} windows of {len(done)} recordings in {args.out}; "
         f"{len(manifest['damaged'])} left out, {flawed} with problems (manifest.json)"
     )
+    if manifest["rendered"]:
+        print(f"{manifest['rendered']} of them are rendered: no recordings of {args.dataset}")
     return 0
 
 

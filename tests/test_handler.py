@@ -6,13 +6,17 @@ A measurement looks at one box only, except where a test says that the pulse is 
 import base64
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
+import zlib
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import av
+import httpx
 import huggingface_hub
 import numpy as np
 import pytest
@@ -51,7 +55,10 @@ def png(image):
 
 
 class Toolkit(BaseHTTPRequestHandler):
-    """The rules of huggingface-inference-toolkit: content types in, Accept out, errors as 400."""
+    """The rules of huggingface-inference-toolkit: content types in, Accept out, errors as 400.
+
+    Since August 2026 a text in JSON is made a picture for the task image-to-image.
+    """
 
     def do_POST(self):
         kind = self.headers["Content-Type"] or ""
@@ -59,6 +66,8 @@ class Toolkit(BaseHTTPRequestHandler):
         try:
             if kind.startswith("application/json"):
                 data = json.loads(body)
+                if self.server.newer and isinstance(data["inputs"], str):
+                    data["inputs"] = Image.open(io.BytesIO(base64.b64decode(data["inputs"])))
             elif kind.startswith("image/"):
                 data = {"inputs": Image.open(io.BytesIO(body)).convert("RGB")}
             else:
@@ -83,16 +92,30 @@ class Toolkit(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(scope="module")
-def client(endpoint):
+@contextmanager
+def serve(endpoint, newer):
+    """A client of the endpoint behind a toolkit on this machine."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Toolkit)
-    server.endpoint = endpoint
+    server.endpoint, server.newer = endpoint, newer
     Thread(target=server.serve_forever, daemon=True).start()
     before = huggingface_hub.constants.HF_HUB_OFFLINE
     huggingface_hub.constants.HF_HUB_OFFLINE = False  # the server is on this machine
     yield huggingface_hub.InferenceClient(f"http://127.0.0.1:{server.server_port}", token="none")
     huggingface_hub.constants.HF_HUB_OFFLINE = before
     server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def client(endpoint):
+    with serve(endpoint, newer=False) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def newer(endpoint):
+    with serve(endpoint, newer=True) as client:
+        yield client
 
 
 AS_THE_TOOLKIT = """
@@ -159,7 +182,32 @@ def test_a_bad_request_is_answered_in_one_line(client):
     with pytest.raises(huggingface_hub.errors.HfHubHTTPError) as failure:
         client.image_to_image(b"no picture", model=client.model, output="json")
     assert failure.value.response.status_code == 400
-    assert "can be read" in failure.value.response.json()["error"]
+    assert re.search("can be read|cannot identify", failure.value.response.json()["error"])
+    assert "\n" not in failure.value.response.json()["error"]
+
+
+def test_a_clip_under_a_name_passes_newer_toolkits(newer, client, sheet):
+    """They make a picture of a text; one under a name stays what it is."""
+    clip = base64_of(DEMO.read_bytes())
+    body = {"inputs": clip, "parameters": {**FACE, "output": "json"}}
+    assert "cannot identify" in httpx.post(newer.model, json=body, timeout=60).json()["error"]
+    body["inputs"] = {"video": clip}
+    answer = httpx.post(newer.model, json=body, timeout=60)
+    assert answer.status_code == 200 and answer.json()["bpm"] == pytest.approx(BPM, abs=3)
+    options = {**SMALL_FACE, "output": "sheet"}
+    drawn = newer.image_to_image(png(sheet), model=newer.model, **options)
+    plain = client.image_to_image(png(sheet), model=client.model, **options)
+    assert np.array_equal(np.asarray(drawn), np.asarray(plain))
+
+
+def test_arguments_of_image_to_image_clients_are_taken_or_left_out(client, sheet):
+    """num_inference_steps is steps; the others mean nothing here, and do no harm."""
+    alike = {"num_inference_steps": 1, "guidance_scale": 4.0, "negative_prompt": "a hat"}
+    options = {**SMALL_FACE, "output": "sheet", "model": client.model}
+    drawn = client.image_to_image(png(sheet), prompt="a pulse", **alike, **options)
+    plain = client.image_to_image(png(sheet), **options)
+    assert np.array_equal(np.asarray(drawn), np.asarray(plain))
+    assert handler.check_parameters({"num_inference_steps": 2}).steps == 2
 
 
 def base64_of(content):
@@ -232,10 +280,18 @@ PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:8\n#EXTINF:8,\n/etc/passwd\n#EXT-X-E
         ({"inputs": base64_of(PLAYLIST)}, "can be read"),
         ({"inputs": base64_of(b"ffconcat version 1.0\nfile /etc/passwd")}, "can be read"),
         ({"inputs": base64_of(b"\0\0\0\x18ftypmp42" + bytes(99))}, "not a video"),
-        ({"inputs": Image.new("RGB", (100, 101))}, "does not divide"),
+        (
+            {"inputs": Image.new("RGB", (1320, 852))},
+            "picture of 1320 x 852 pixels is no contact sheet",
+        ),
+        ({"inputs": {"audio": "AAAA"}}, 'name what you send: {"inputs": {"video"'),
         ({"inputs": Image.new("RGB", (96, 96)), "parameters": {"size": 3}}, "unknown parameter"),
         ({"inputs": Image.new("RGB", (96, 96)), "parameters": {"grid": [0, 5]}}, "grid must be"),
         ({"inputs": Image.new("RGB", (96, 96)), "parameters": {"steps": True}}, "steps must be"),
+        (
+            {"inputs": Image.new("RGB", (96, 96)), "parameters": {"num_inference_steps": 99}},
+            "num_inference_steps must be 1 to 50, got 99",
+        ),
         ({"inputs": Image.new("RGB", (96, 96)), "parameters": {"output": "x"}}, "output must be"),
         ({"inputs": Image.new("RGB", (96, 96)), "parameters": [1]}, "parameters must be"),
     ],
@@ -269,10 +325,89 @@ def test_nothing_is_left_behind(endpoint, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_stack_trace_leaves_the_handler(endpoint, sheet, monkeypatch):
+def test_base64_as_clients_write_it():
+    """Line breaks, the alphabet of URLs, and no padding are all the same bytes."""
+    content = np.random.default_rng(0).bytes(1000)
+    texts = [
+        base64_of(content),
+        base64.encodebytes(content).decode(),
+        base64.urlsafe_b64encode(content).decode().rstrip("="),
+        "data:image/png;base64," + base64_of(content),
+    ]
+    assert [handler.decode_base64(text) for text in texts] == [content] * 4
+
+
+def test_a_still_webp_is_a_contact_sheet(endpoint, sheet, tmp_path):
+    file = io.BytesIO()
+    sheet.save(file, "WEBP", lossless=True)
+    size = endpoint.pipe.geometry.size
+    received = handler.receive(file.getvalue(), handler.Parameters(), tmp_path, size)
+    assert received.kind == "contact sheet" and received.clock.fps == 12
+    for frame, other in zip(received.clip, frames_from_contact_sheet(sheet), strict=True):
+        assert np.array_equal(np.asarray(frame), np.asarray(other))
+
+
+def test_a_mov_without_its_first_box_is_a_clip(endpoint, tmp_path):
+    content = small_video(tmp_path / "a.mov", seconds=6, container="mov")
+    size = int.from_bytes(content[:4], "big")
+    assert content[4:8] == b"ftyp" and content[size + 4 : size + 8] in (b"wide", b"moov", b"mdat")
+    old = content[:4] + b"free" + content[8:]  # the box is skipped: offsets in the file stay
+    answer = endpoint({"inputs": base64_of(old), "parameters": {"output": "json", "window": 5}})
+    assert answer["windows"] and answer["bpm"] is None  # a film of black alone
+
+
+def sound(path):
+    """A WAV file in an AVI's clothes, and an MP4 of sound alone."""
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("aac", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        frame.sample_rate = 8000
+        file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    return path.read_bytes()
+
+
+def huge_png(side):
+    """The PNG of one colour that says it has side x side pixels."""
+
+    def chunk(name, data):
+        check = zlib.crc32(name + data).to_bytes(4, "big")
+        return len(data).to_bytes(4, "big") + name + data + check
+
+    head = side.to_bytes(4, "big") * 2 + bytes([8, 2, 0, 0, 0])
+    data = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(99))) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + data
+
+
+def test_messages_name_the_limit_and_no_path_of_the_server(endpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "server"))
+    (tmp_path / "server").mkdir()
+    said = []
+    for content in (sound(tmp_path / "a.mp4"), huge_png(50_000), huge_png(9_000), b"RIFF1234WAVE"):
+        with pytest.raises(ValueError) as failure:
+            endpoint({"inputs": base64_of(content)})
+        said.append(str(failure.value))
+    assert said[0].startswith("the clip: no pictures in the file")
+    assert said[1] == "pictures of up to 67108864 pixels are taken"
+    assert said[2] == "pictures of up to 67108864 pixels are taken, got 9000 x 9000"
+    assert said[3].startswith("inputs is no picture")
+    assert not any(str(tmp_path) in message for message in said)
+
+
+def test_numbers_of_a_query_string_are_numbers():
+    chosen = handler.check_parameters({"fps": "29.5", "grid": "[4, 6]", "output": "json"})
+    assert (chosen.fps, chosen.grid, chosen.output) == (29.5, (4, 6), "json")
+    with pytest.raises(ValueError, match="fps must be 1 to 1000, got 'thirty'"):
+        handler.check_parameters({"fps": "thirty"})
+
+
+def test_no_stack_trace_leaves_the_handler_but_the_keeper_sees_it(
+    endpoint, sheet, monkeypatch, caplog
+):
     def broken(*of, **its):
         raise KeyError("secret")
 
     monkeypatch.setattr(endpoint.pipe, "draw", broken)
     with pytest.raises(ValueError, match=r"^the input could not be measured$"):
         endpoint({"inputs": sheet})
+    assert "secret" in caplog.text and "Traceback" in caplog.text

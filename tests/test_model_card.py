@@ -42,7 +42,8 @@ def test_every_block_of_a_page_is_filled():
 
 def test_front_matter():
     data = ModelCard.load(ROOT / card.CARD).data.to_dict()
-    assert data["license"] == "apache-2.0"
+    assert data["license"] == "apache-2.0" and data["language"] == "en"
+    assert "datasets" not in data  # only what the project renders was trained on
     assert data["base_model"] == "black-forest-labs/FLUX.2-klein-base-4B"
     assert data["base_model_relation"] == "adapter"
     assert (data["library_name"], data["pipeline_tag"]) == ("diffusers", "image-to-image")

@@ -552,8 +552,8 @@ def test_bad_arguments_are_named(pipe, arguments, message):
 def test_bad_clips_and_a_missing_geometry_are_named(pipe):
     with pytest.raises(ValueError, match="at least 5 s"):
         pipe(noise_clip(3), fps=FPS)
-    with pytest.raises(ValueError, match="frames_from_contact_sheet"):
+    with pytest.raises(ValueError, match="no contact sheet of 8 x 12 frames: make one of a clip"):
         pipe(Image.new("RGB", (64, 64)))
     bare = PulsePipeline(**tiny_components.components())
-    with pytest.raises(ValueError, match="load an adapter first"):
+    with pytest.raises(ValueError, match="no adapter: load one first"):
         bare(noise_clip(), fps=FPS)

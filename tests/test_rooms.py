@@ -29,12 +29,13 @@ ARROWS = {
     "drawing": set(),
     "calls": set(),
     "adapter": {"sheet"},
+    "lora": {"adapter"},
+    "contact_sheet": {"sheet", "video", "windows"},
     "pipeline": {
-        *("adapter", "calls", "drawing", "flux2", "output", "posterior", "reading"),
-        *("saved_sheet", "search", "sheet", "video", "windows"),
+        *("adapter", "calls", "contact_sheet", "drawing", "flux2", "lora", "output"),
+        *("posterior", "reading", "saved_sheet", "search", "sheet", "video", "windows"),
     },
     "files": set(),
-    "contact_sheet": {"sheet", "video", "windows"},
     "overlay": {"bijection", "video"},
     "plots": {"bijection", "heart_rate", "output", "overlay"},
     "loading": {"adapter", "pipeline"},
@@ -90,7 +91,8 @@ def test_an_arrow_the_other_way_is_seen(tmp_path):
 
 
 def test_nothing_that_is_served_uses_the_lab_or_the_scripts():
-    served = [ROOT / name for name in ("app.py", "handler.py", "pipeline.py", "pipeline_pulse.py")]
+    names = ("app.py", "handler.py", "serve.py", "pipeline.py", "pipeline_pulse.py")
+    served = [ROOT / name for name in names]
     for path in [*served, *PACKAGE.glob("*.py")]:
         assert "lab" not in find_imports(path), path.name
     everything = [*served, *PACKAGE.rglob("*.py"), *(ROOT / "scripts").glob("*.py")]
@@ -136,6 +138,7 @@ def test_requirements_files_say_what_the_package_says():
     extras = project["optional-dependencies"]
     assert read_requirements("requirements.txt") == sorted(project["dependencies"])
     assert read_requirements("requirements-app.txt") == sorted(extras["app"])
+    assert read_requirements("requirements-serve.txt") == sorted(extras["serve"])
     assert read_requirements("requirements-dev.txt") == sorted(extras["train"] + extras["dev"])
     imported = {
         name.split(".")[0]

@@ -77,9 +77,33 @@ class Results:
         return [json.loads(line) for line in lines]
 
     def find_evaluated(self) -> list[Path]:
-        """The files of evaluate.py about public data sets that there are."""
+        """The files of evaluate.py about public data sets that there are.
+
+        Raises:
+            ValueError: if one under a data set's name has rendered recordings.
+        """
         paths = [self.root / "results" / f"{name}.json" for name in DATA_SETS]
-        return [path for path in paths if path.exists()]
+        there = [path for path in paths if path.exists()]
+        for path in there:
+            refuse_rendered(path.name, json.loads(path.read_text()))
+        return there
+
+
+def refuse_rendered(name: str, result: Mapping[str, Any]) -> None:
+    """Refuse a result that bears a data set's name and is about rendered recordings.
+
+    Args:
+        name: of the file.
+        result: of evaluate.py.
+
+    Raises:
+        ValueError: if a recording of it is rendered, or nothing says that none is.
+    """
+    if result.get("rendered", 1) or any(row.get("rendered", True) for row in result["rows"]):
+        raise ValueError(
+            f"results/{name} has rendered recordings under a data set's name; "
+            "scripts/evaluate.py writes those into another file"
+        )
 
 
 Block = Callable[[Results], str]
@@ -205,6 +229,8 @@ def tabulate_data_sets(paths: Iterable[Path]) -> str:
     head = ["data set", "method", "recordings", "subjects", "MAE", "RMSE", "r"]
     head += ["toolbox MAE: FFT, peaks", "answered", "MAE of answers"]
     found = {path.stem: json.loads(path.read_text()) for path in paths}
+    for name, result in found.items():
+        refuse_rendered(f"{name}.json", result)
     rows = []
     for name, title in DATA_SETS.items():
         if name not in found:
@@ -497,6 +523,7 @@ def list_metrics(results: Results) -> list[EvalResult]:
     """The pipeline's figures, from every file under results/ that has them."""
     task = {"task_type": "image-to-image", "task_name": "Remote photoplethysmography"}
     metrics = []
+    results.find_evaluated()  # refuses what is rendered
     for name, title in ({TEST: "Rendered test clips"} | DATA_SETS).items():
         if not (results.root / "results" / f"{name}.json").exists():
             continue

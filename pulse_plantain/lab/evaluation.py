@@ -239,6 +239,7 @@ def _make_row(recording: Recording, method: str, estimate: Estimate) -> Row:
         "reason": estimate.reason,
         "reference": float(recording.bpm),
         "strata": recording.strata,
+        "rendered": recording.rendered,
     }
 
 

@@ -104,15 +104,27 @@ class Outcome:
         rows: of all recordings by all methods.
         null_rows: of the clips without a pulse.
         figures: of :func:`pulse_plantain.lab.summary.summarise`; None where no rate is known.
+        name: what the data are called in results.
     """
 
     rows: list[evaluation.Row]
     null_rows: list[evaluation.Row]
     figures: dict[str, Any] | None
+    name: str
+
+    @property
+    def rendered(self) -> int:
+        """Recordings that the renderer made."""
+        return len({row["recording"] for row in self.rows if row.get("rendered")})
 
     def to_dict(self) -> dict[str, Any]:
         """What results say of it."""
-        return {"figures": self.figures, "rows": self.rows, "null_rows": self.null_rows}
+        return {
+            "rendered": self.rendered,
+            "figures": self.figures,
+            "rows": self.rows,
+            "null_rows": self.null_rows,
+        }
 
     def to_text(self) -> str:
         """A Markdown table: a line a method, or a line a row where no rate is known."""
@@ -136,11 +148,34 @@ def evaluate(data: Data, methods: Sequence[str], instruments: Instruments, seed:
         ClipError: if there is nothing to measure, or a method is unknown.
     """
     check_methods(methods)
-    rows = instruments.measure(data.name, data.list_recordings(), methods)
+    recordings = data.list_recordings()
+    name = name_results(data, recordings)
+    rows = instruments.measure(name, recordings, methods)
     if data.kind == "folder":
-        return Outcome(rows, [], None)
+        return Outcome(rows, [], None, name)
     null, null_rows = data.find_null(), []
     if null and evaluation.PULSE in methods:
         recordings = [one for folder in null for one in evaluation.open_rendered_clips(folder)]
-        null_rows = instruments.measure(f"{data.name}-null", recordings, [evaluation.PULSE])
-    return Outcome(rows, null_rows, summary.summarise(rows, null_rows, seed))
+        null_rows = instruments.measure(f"{name}-null", recordings, [evaluation.PULSE])
+    return Outcome(rows, null_rows, summary.summarise(rows, null_rows, seed), name)
+
+
+def name_results(data: Data, recordings: Sequence[Recording]) -> str:
+    """What results on data are called; rendered recordings never bear a data set's name.
+
+    Args:
+        data: that are measured.
+        recordings: of the data.
+
+    Raises:
+        ClipError: if some of a data set's recordings are rendered, and some are not.
+    """
+    rendered = sum(recording.rendered for recording in recordings)
+    if data.kind not in NAMED or not rendered:
+        return data.name
+    if rendered < len(recordings):
+        raise ClipError(
+            f"{data.where}: {rendered} of {len(recordings)} recordings are rendered; keep them "
+            f"apart from those of {data.kind}"
+        )
+    return f"{data.name}-rendered"

@@ -97,6 +97,7 @@ def prepare_recording(recording: Recording, path: Path, preparation: Preparation
         "bpm": round(recording.bpm, 3),
         "windows": len(shard["bpm"]),
         "problems": list(recording.problems),
+        "rendered": recording.rendered,
     }
 
 
@@ -127,7 +128,8 @@ def prepare(preparation: Preparation) -> dict[str, Any]:
     A damaged recording is reported and left out.
 
     Returns:
-        the manifest: ``windows``, ``recordings`` by name, ``damaged`` by name, and the settings.
+        the manifest: ``windows``, ``recordings`` by name, ``damaged`` by name, the number that is
+        ``rendered``, and the settings.
 
     Raises:
         ClipError: if there is nothing to prepare, or the folder holds shards of other settings.
@@ -155,6 +157,7 @@ def prepare(preparation: Preparation) -> dict[str, Any]:
     ) as bar:
         _prepare_missing(missing, preparation, manifest, bar)
     manifest["windows"] = sum(entry["windows"] for entry in done.values())
+    manifest["rendered"] = sum(entry.get("rendered", False) for entry in done.values())
     write_manifest(preparation.manifest, manifest)
     return manifest
 

@@ -13,7 +13,12 @@ import numpy as np
 from pulse_plantain.lab.datasets.cohface import open_cohface
 from pulse_plantain.lab.datasets.mmpd import open_mmpd
 from pulse_plantain.lab.datasets.pure import open_pure
-from pulse_plantain.lab.datasets.recording import Opener, Recording, mark_duplicates
+from pulse_plantain.lab.datasets.recording import (
+    Opener,
+    Recording,
+    mark_duplicates,
+    mark_rendered,
+)
 from pulse_plantain.lab.datasets.splits import (
     Folds,
     deal_folds,
@@ -53,6 +58,7 @@ def _open_clip(path):
             bvp=np.array(truth["bvp"]),
             bvp_times=np.array(truth["times"]),
             strata=truth["strata"],
+            rendered=True,
         )
     except (ValueError, KeyError) as error:
         raise ClipError(f"{path}: not a ground truth of scripts/synthesize.py") from error
@@ -91,7 +97,7 @@ def open_dataset(name: str, root: str | Path) -> tuple[list[Recording], dict[str
     recordings, damaged = [], {}
     for label, open_recording in DATASETS[name](folder):
         try:
-            recordings.append(open_recording())
+            recordings.append(mark_rendered(open_recording(), folder))
         except (ClipError, OSError) as error:
             damaged[label] = str(error)
     if not recordings and not damaged:

@@ -25,6 +25,9 @@ LONGEST_GAP = 0.15
 LENGTH_TOLERANCE = 0.5
 """s by which video and label may differ in length before it is reported."""
 
+RENDERED = "rendered.json"
+"""File that marks what lies beside it as rendered, in whichever data set's layout it lies."""
+
 DEVICE_BPM = (30.0, 220.0)
 """Range outside of which an oximeter's own rate is taken for damage (1 to 4 bpm in UBFC-rPPG)."""
 
@@ -54,6 +57,7 @@ class Recording:
         task: what the subject was asked to do, in the data set's words.
         strata: what the figures can be split by (motion, light, skin_type, codec, ...).
         problems: damage found in the files, a sentence each.
+        rendered: whether it comes from the renderer, in whichever layout it lies.
     """
 
     name: str
@@ -69,6 +73,7 @@ class Recording:
     task: str = ""
     strata: dict[str, Any] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    rendered: bool = False
 
     def open_clip(self) -> Path | Iterable[np.ndarray]:
         """The clip as :func:`~pulse_plantain.video.read_frames` takes it."""
@@ -203,6 +208,14 @@ def read_video_length(video: Path) -> tuple[int, float]:
     if not rate:
         raise ClipError(f"{video}: not a video that can be read")
     return frames, float(frames / rate)
+
+
+def mark_rendered(recording: Recording, root: Path) -> Recording:
+    """The recording, marked where :data:`RENDERED` lies in a folder between it and the root."""
+    places = [recording.path, *recording.path.parents]
+    inside = [place for place in places if place.is_relative_to(root)]
+    rendered = recording.rendered or any((place / RENDERED).is_file() for place in inside)
+    return replace(recording, rendered=rendered)
 
 
 def mark_duplicates(recordings: Sequence[Recording]) -> list[Recording]:

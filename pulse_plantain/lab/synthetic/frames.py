@@ -19,6 +19,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from pulse_plantain.files import write_files
+from pulse_plantain.lab.datasets.recording import RENDERED
 
 from .cameras import CameraLight
 from .draw import TAKES, Draw, name_split, split_seeds, subject_of
@@ -352,9 +353,10 @@ def render_ubfc2(
 ) -> None:
     """Render as :func:`render_set` does, laid out as UBFC-rPPG's DATASET_2 lies on disk.
 
-    ``subject<n>/vid.avi`` (lossless, 30 Hz in the header whatever the camera did) and
+    ``subject<n>/vid.avi`` (lossless, the camera's nominal rate in the header) and
     ``ground_truth.txt``, three lines of one number a picture: pulse, heart rate (bpm), time (s).
-    The true clock of the pictures is the third line, as there. The text file comes last.
+    The true clock of the pictures is the third line, as there. The text file comes last. Beside
+    them lies the mark of what is rendered, so that nobody takes it for the data set.
 
     Args:
         folder, split, count, pulse, seconds, start, progress, light: see :func:`render_set`.
@@ -380,7 +382,7 @@ def _write_ubfc2_clip(place, seed, pulse, seconds, light):
 
     def write_frames(part):
         with av.open(str(part), "w", format="avi") as file:
-            stream: Any = file.add_stream("ffv1", rate=30)
+            stream: Any = file.add_stream("ffv1", rate=round(float(scene.camera.clock.fps)))
             stream.width, stream.height = size
             stream.pix_fmt = "bgr0"
             stream.codec_context.thread_count = 1
@@ -397,4 +399,11 @@ def _write_ubfc2_clip(place, seed, pulse, seconds, light):
         trace = scene.heart.pulse(times)[0][0].numpy()
         np.savetxt(part, np.stack([beating * trace, beating * rate, clock]), fmt="%.7e")
 
-    write_files({place / "vid.avi": write_frames, place / "ground_truth.txt": write_label})
+    mark = json.dumps({"by": "scripts/synthesize.py", "seed": seed, "light": light}) + "\n"
+    write_files(
+        {
+            place / RENDERED: lambda part: part.write_text(mark),
+            place / "vid.avi": write_frames,
+            place / "ground_truth.txt": write_label,
+        }
+    )

@@ -1,0 +1,183 @@
+"""The adapter inside a pipeline: taken out, switched off, merged, saved, and given by PEFT."""
+
+import copy
+import json
+import logging
+
+import numpy as np
+import pytest
+import tiny_components
+import torch
+from diffusers import Flux2KleinPipeline
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from stand_ins import GEOMETRY, noise_clip
+
+from pulse_plantain import lora
+from pulse_plantain.adapter import read_pulse_config, write_adapter
+from pulse_plantain.pipeline import PulsePipeline
+
+PULSE_CONFIG = {"geometry": GEOMETRY.to_dict(), "noise_scale": 0.25, "min_confidence": 0.4}
+TARGETS = r"(single_)?transformer_blocks\.\d+\.attn\.(to_q|to_v|to_qkv_mlp_proj)"
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return tiny_components.save_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, base):
+    """Folder of an adapter that changes what is drawn; alpha is not the rank."""
+    model = PulsePipeline.from_pretrained(base).transformer
+    model = get_peft_model(model, LoraConfig(r=4, lora_alpha=7, target_modules=TARGETS))
+    torch.manual_seed(0)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+    folder = tmp_path_factory.mktemp("adapter")
+    write_adapter(folder, model.eval(), PULSE_CONFIG)
+    return folder
+
+
+@pytest.fixture
+def pipe(base, trained):
+    pipe = PulsePipeline.from_pretrained(base)
+    pipe.load_lora_weights(trained)
+    return pipe
+
+
+def draw(pipe):
+    """|field| [cells] of a clip of noise."""
+    pipe.set_progress_bar_config(disable=True)
+    return np.abs(pipe(noise_clip(5), fps=10, crop=(0, 0, 64, 48), window=5).field).ravel()
+
+
+@pytest.fixture(scope="module")
+def expected(base, trained):
+    pipe = PulsePipeline.from_pretrained(base)
+    pipe.load_lora_weights(trained)
+    return draw(pipe)
+
+
+def test_an_adapter_that_was_taken_out_leaves_nothing_behind(pipe):
+    pipe.unload_lora_weights()
+    assert pipe.geometry is None and pipe.config.min_confidence == 0.8
+    with pytest.raises(ValueError, match=r"^no adapter: load one first, as pipe\.load_lora_w"):
+        draw(pipe)
+
+
+def test_an_adapter_that_is_switched_off_is_named(pipe, expected):
+    for switch_off in (
+        pipe.disable_lora,
+        lambda: pipe.set_adapters(["default_0"], [0.0]),
+    ):
+        switch_off()
+        with pytest.raises(ValueError, match=r"^no adapter: it is switched off; pipe\.enable_lor"):
+            draw(pipe)
+        pipe.enable_lora()
+    pipe.set_adapters(["default_0"], [1.0])
+    np.testing.assert_allclose(draw(pipe), expected, atol=1e-6)
+    pipe.delete_adapters("default_0")
+    with pytest.raises(ValueError, match=r"^no adapter: load one first"):
+        draw(pipe)
+
+
+def test_a_fused_adapter_stays_when_its_layers_are_taken_out(pipe, expected):
+    pipe.fuse_lora()
+    np.testing.assert_allclose(draw(pipe), expected, rtol=1e-3, atol=1e-6)
+    pipe.unload_lora_weights()
+    assert lora.find_layers(pipe.transformer) == []
+    np.testing.assert_allclose(draw(pipe), expected, rtol=1e-3, atol=1e-6)
+
+
+def test_what_is_saved_with_an_adapter_reloads_the_same(pipe, trained, expected, tmp_path, caplog):
+    pipe.save_pretrained(tmp_path)
+    np.testing.assert_allclose(draw(pipe), expected, atol=1e-6)  # the pipeline itself is as it was
+    assert pipe.get_active_adapters() == ["default_0"] and pipe.config.merged_adapter is None
+    again = PulsePipeline.from_pretrained(tmp_path)
+    assert again.geometry == GEOMETRY and again.config.min_confidence == 0.4
+    np.testing.assert_allclose(draw(again), expected, rtol=1e-3, atol=1e-6)
+    logging.getLogger("diffusers").propagate = True
+    again.load_lora_weights(trained)  # it is in the weights, and must not go in twice
+    assert "hold this adapter already: nothing is loaded" in caplog.text
+    np.testing.assert_allclose(draw(again), expected, rtol=1e-3, atol=1e-6)
+
+
+def test_another_adapter_over_a_merged_one_is_refused(pipe, trained, tmp_path):
+    pipe.save_pretrained(tmp_path / "merged")
+    with torch.no_grad():
+        for layer in lora.find_layers(pipe.transformer):
+            layer.lora_B["default_0"].weight *= 2
+    pipe.save_lora_weights(tmp_path / "other")
+    again = PulsePipeline.from_pretrained(tmp_path / "merged")
+    with pytest.raises(ValueError, match="hold another adapter already"):
+        again.load_lora_weights(tmp_path / "other")
+
+
+def test_a_switched_off_adapter_is_not_saved(pipe, tmp_path):
+    pipe.disable_lora()
+    with pytest.raises(ValueError, match=r"^no adapter: it is switched off"):
+        pipe.save_pretrained(tmp_path / "there")
+    assert not (tmp_path / "there").exists()
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_saved_lora_weights_keep_the_header(pipe, base, expected, tmp_path, given):
+    layers = (
+        get_peft_model_state_dict(pipe.transformer, adapter_name="default_0") if given else None
+    )
+    pipe.save_lora_weights(tmp_path, transformer_lora_layers=layers)
+    assert [path.name for path in tmp_path.iterdir()] == ["pytorch_lora_weights.safetensors"]
+    again = PulsePipeline.from_pretrained(base)
+    again.load_lora_weights(tmp_path)
+    assert again.geometry == GEOMETRY and again.config.min_confidence == 0.4
+    np.testing.assert_allclose(draw(again), expected, atol=1e-6)
+    with pytest.raises(ValueError, match=r"^no adapter: load one first"):
+        PulsePipeline.from_pretrained(base).save_lora_weights(tmp_path / "none")
+
+
+def test_without_a_text_encoder_the_prompt_is_saved_beside_the_pipeline(base, pipe, tmp_path):
+    embeds = pipe.encode_task_prompt()
+    light = PulsePipeline.from_pretrained(base, text_encoder=None, tokenizer=None)
+    with pytest.raises(ValueError, match="has no text encoder: pass prompt_embeds="):
+        light.encode_task_prompt()
+    pipe.save_prompt_embeds(tmp_path / "prompt.safetensors")
+    light.load_prompt_embeds(tmp_path / "prompt.safetensors")
+    light.save_pretrained(tmp_path / "light")
+    again = PulsePipeline.from_pretrained(tmp_path / "light")
+    assert again.text_encoder is None and torch.equal(again.encode_task_prompt(), embeds)
+
+
+def test_peft_gives_the_geometry_in_one_call(base, trained, expected, tmp_path):
+    bare = Flux2KleinPipeline.from_pretrained(base)
+    model = PeftModel.from_pretrained(copy.deepcopy(bare.transformer), trained).eval()
+    assert read_pulse_config(model) == read_pulse_config(trained) == PULSE_CONFIG
+    components = {**bare.components, "transformer": model.get_base_model()}
+    pipe = PulsePipeline(**components, **read_pulse_config(model))
+    np.testing.assert_allclose(draw(pipe), expected, atol=1e-6)
+    other = get_peft_model(tiny_components.transformer(), LoraConfig(target_modules=TARGETS))
+    assert read_pulse_config(other) == {}
+
+
+def test_an_adapter_of_another_base_is_one_line(trained, tmp_path):
+    pipe = PulsePipeline(**tiny_components.components())
+    wider = copy.deepcopy(pipe.transformer)
+    wider.transformer_blocks[0].attn.to_q = torch.nn.Linear(24, 16)
+    pipe.transformer = wider
+    with pytest.raises(ValueError, match=r"does not fit this base: its .*to_q takes 16 .* 24$"):
+        pipe.load_lora_weights(trained)
+    del wider.transformer_blocks[0], pipe.transformer.single_transformer_blocks[0]
+    with pytest.raises(
+        ValueError, match=r"is for another model: there is no single_.*to_qkv_mlp_proj$"
+    ):
+        pipe.load_lora_weights(trained)
+
+
+def test_the_index_of_a_saved_pipeline_says_what_is_merged(pipe, trained, tmp_path):
+    from safetensors.torch import load_file
+
+    pipe.save_pretrained(tmp_path)
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    weights = load_file(trained / "adapter_model.safetensors")
+    assert index["merged_adapter"] == lora.digest_weights(weights)
+    assert len(index["merged_adapter"]) == 16
