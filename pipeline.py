@@ -11,6 +11,7 @@ if __package__:  # loaded by diffusers, which copies the modules that are named 
     from .pulse_plantain.pipeline import PulsePipeline
     from .pulse_plantain.posterior import Posterior
     from .pulse_plantain.reading import read_sheets
+    from .pulse_plantain.respiration import Respiration
     from .pulse_plantain.search import Search
     from .pulse_plantain.sheet import SheetGeometry
     from .pulse_plantain.video import read_frames

@@ -337,7 +337,7 @@ class _Memory:
     def add(self, time: float, picture: np.ndarray) -> None:
         if self.area is None:
             self.picture_size = (picture.shape[1], picture.shape[0])
-            self.crop = _check_crop(self.crop, self.picture_size)
+            self.crop = check_crop(self.crop, self.picture_size)
             self.area = AreaMean(self.picture_size, self.crop, self.grid)
         else:
             self.intervals.append(time - self.latest)
@@ -397,7 +397,7 @@ class _Memory:
             appearance=self.appearance.mean(start, end),
             frames=int(inside.sum()),
             longest_gap=_longest_gap(stamps, start, end),
-            crop=_check_crop(self.crop, self.picture_size),
+            crop=check_crop(self.crop, self.picture_size),
             picture_size=self.picture_size,
         )
 
@@ -429,8 +429,8 @@ def check_windows(lengths: Sequence[float], stride: float | None) -> None:
         )
 
 
-def _check_crop(crop, picture_size):
-    """Crop as four floats, or the whole picture."""
+def check_crop(crop: Any, picture_size: tuple[int, int]) -> Box:
+    """Crop as four floats, or the whole picture; ClipError unless it is inside the picture."""
     width, height = picture_size
     if crop is None:
         return 0.0, 0.0, float(width), float(height)

@@ -4,9 +4,11 @@ import json
 import re
 from dataclasses import replace
 
+import jsonschema
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from PIL import Image
 from stand_ins import GEOMETRY, READING
 
@@ -18,6 +20,9 @@ from pulse_plantain.windows import ClipWindow
 
 BPM = 72.0
 
+
+SCHEMA = json.loads((ROOT / "docs" / "schema" / "pulse.json").read_text())
+UNITS = SCHEMA["properties"]["units"]["properties"]
 
 WINDOWS = ((0.0, 8.0), (4.0, 12.0))
 
@@ -47,10 +52,18 @@ def test_a_dict_is_plain_json_and_what_is_no_number_is_null(found):
     plain = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert plain["bpm"] == pytest.approx(BPM, abs=0.4) and plain["reason"] is None
     assert len(plain["bvp"]) == len(plain["times"]) == 60 * 12
-    assert plain["windows"][0].keys() == {"start", "end", "bpm", "confidence"}
+    jsonschema.validate(plain, SCHEMA)
+    assert plain["units"] == {name: own["const"] for name, own in UNITS.items()}
+    assert plain["windows"][0]["crop"] == [0, 0, 384, 64]
+    assert 0 < plain["windows"][0]["bpm_uncertainty"] < 1
+    assert plain["hrv"]["rmssd"] < 6 and plain["hrv"]["pnn50"] is None
     assert plain["curve"].keys() == {"times", "bpm", "low", "high", "confidence"}
     assert len(plain["curve"]["bpm"]) == 60 and plain["bpm_uncertainty"] > 0
-    silent = assemble(amplitude=0.0).to_dict()
+    silent = json.loads(json.dumps(assemble(amplitude=0.0).to_dict(), allow_nan=False))
+    jsonschema.validate(silent, SCHEMA)
+    assert silent["beats"] == [] and silent["respiration"]["reason"] == "there is no pulse"
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**silent, "bananas": 1}, SCHEMA)
     assert silent["bpm"] is None and silent["bpm_uncertainty"] is None
     assert "no periodic pulse" in silent["reason"]
 

@@ -16,10 +16,11 @@ ARROWS = {
     "windows": {"sheet", "video"},
     "flux2": {"sheet"},
     "heart_rate": set(),
+    "respiration": {"heart_rate"},
     "posterior": set(),
     "reading": {"bijection", "heart_rate", "posterior", "sheet", "windows"},
     "search": {"posterior", "reading", "sheet", "windows"},
-    "output": {"heart_rate", "posterior", "reading", "search", "video"},
+    "output": {"heart_rate", "posterior", "reading", "respiration", "search", "video"},
     "drawing": set(),
     "calls": set(),
     "adapter": {"sheet"},
@@ -32,7 +33,14 @@ ARROWS = {
     "overlay": {"bijection", "video"},
     "plots": {"bijection", "heart_rate", "output", "overlay"},
     "loading": {"adapter", "pipeline"},
-    "cli": {"files", "loading", "output", "overlay", "pipeline", "plots", "video"},
+    "settings": {"drawing", "loading", "output", "pipeline", "video", "windows"},
+    "tables": {"files"},
+    "batch": {"output", "settings", "tables", "video"},
+    "live": {"settings", "video"},
+    "cli": {
+        *("batch", "files", "live", "loading", "output", "overlay", "plots", "settings", "tables"),
+        "video",
+    },
 }
 """Room -> the rooms that it may import; lab and the scripts may use all, nothing uses them."""
 
