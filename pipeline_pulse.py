@@ -7,6 +7,7 @@ if __package__:  # loaded by diffusers, which copies the modules that are named 
     from .pulse_plantain.adapter import write_adapter
     from .pulse_plantain.bijection import decode
     from .pulse_plantain.calls import RunningCalls
+    from .pulse_plantain.colours import find_swap
     from .pulse_plantain.contact_sheet import frames_from_contact_sheet
     from .pulse_plantain.drawing import Drawing
     from .pulse_plantain.flux2 import encode_images

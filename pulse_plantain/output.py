@@ -13,7 +13,7 @@ from diffusers.utils import BaseOutput
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from . import heart_rate, posterior, respiration, search, video
+from . import colours, heart_rate, posterior, respiration, search, video
 from . import reading as reader
 
 SHEET_KEY = "pulse_windows"
@@ -362,6 +362,8 @@ def assemble_output(
         span: (start, end) in s of the time that is asked for.
     """
     course = search.choose_course(drawn, read, span)
+    if not np.isfinite(span[0]):  # whoever watches a stream is not told every second
+        colours.warn_of_swap(course)
     estimate = read.read_clip(*span)
     reason = explain_silence(course, estimate, form.min_confidence, interrupted)
     parts = [

@@ -20,7 +20,10 @@ ARROWS = {
     "posterior": set(),
     "reading": {"bijection", "heart_rate", "posterior", "sheet", "windows"},
     "search": {"posterior", "reading", "sheet", "windows"},
-    "output": {"heart_rate", "posterior", "reading", "respiration", "search", "video"},
+    "colours": {"heart_rate", "reading"},
+    "output": {
+        *("colours", "heart_rate", "posterior", "reading", "respiration", "search", "video"),
+    },
     "drawing": set(),
     "calls": set(),
     "adapter": {"sheet"},
