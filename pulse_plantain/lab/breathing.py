@@ -1,4 +1,4 @@
-"""How well a respiratory rate is read off a pulse: on rendered hearts, and on recordings of fingers.
+"""How well a respiratory rate is read off a pulse: on rendered hearts and on finger recordings.
 
 The rendered hearts' breath is known. The finger recordings have no belt: there the breath in the
 intervals of a chest strap stands in for one, a reference that is a modulation of a pulse itself.
