@@ -41,8 +41,8 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     figures = {name: sum_up(some) for name, some in rows.items()}
     result = describe_run(seed=0) | {"command": describe_command("measure_breath.py", argv, ROOT)}
-    listed = {name: [asdict(row) for row in some] for name, some in rows.items()}
-    write_result(args.out, result | {"figures": figures, "rows": listed})
+    listed = [asdict(row) for row in rows.get("fingers", [])]
+    write_result(args.out, result | {"figures": figures, "fingers": listed})
     for name, own in figures.items():
         print(
             f"{name}: {own['answered']} of {own['count']} answered, MAE {own['mae']:.2f}, "
