@@ -153,3 +153,28 @@ def test_an_ensemble_gives_its_spread():
     pulse = assemble(members=3, form=form)
     assert isinstance(pulse.field_uncertainty, torch.Tensor)
     assert pulse.field_uncertainty.shape == (2, 96, 8, 4) and pulse.field_uncertainty.max() < 1e-6
+
+
+def test_the_windows_are_a_table(found):
+    rows = found.windows_table()
+    assert len(rows) == 14 and list(rows[0]) == [
+        "start", "end", "bpm", "bpm_uncertainty", "confidence", "left", "top", "right", "bottom",
+    ]  # fmt: skip
+    last = rows[-1]
+    assert (last["start"], last["end"]) == (52, 60) and last["bpm"] == pytest.approx(BPM, abs=0.5)
+    assert [last[side] for side in ("left", "top", "right", "bottom")] == [0, 0, 384, 64]
+    assert {type(value) for value in last.values()} == {float}
+
+
+def test_a_measurement_is_two_lines_where_it_is_shown(found):
+    assert repr(found).splitlines() == [
+        f"PulseOutput: {found.bpm:.1f} ± {found.bpm_uncertainty:.1f} bpm, confidence "
+        f"{found.confidence:.2f}",
+        "  14 windows of 0.0 to 60.0 s, 720 samples at 12 Hz, field (14, 96, 8, 4)",
+    ]
+    silent = assemble(amplitude=0.0, windows=WINDOWS[:1], form=output.Form(0.8, tensors=True))
+    assert str(silent).splitlines() == [
+        "PulseOutput: no pulse found, no periodic pulse between 36 and 204 bpm",
+        "  1 window of 0.0 to 8.0 s, 96 samples at 12 Hz, field (1, 96, 8, 4)",
+    ]
+    assert silent.baseline is None
