@@ -233,7 +233,7 @@ def measure_clips(
     Raises:
         ValueError: if the table was measured with other settings; as ``Settings.load``.
     """
-    known: dict[str, str] = {}
+    known: dict[str, Any] = {}
     own = asked.settings.describe()
     for row in table.rows if table else ():
         if (row["settings"] or "") != own:

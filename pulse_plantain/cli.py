@@ -113,10 +113,9 @@ def fill_measure(parser: Parser) -> None:
     )
     one.add_argument("--sheet", type=Path, metavar="FILE.png", help="the pulse sheets drawn")
     # The names of the other commands before they were commands.
-    hidden = {"help": argparse.SUPPRESS}
-    parser.add_argument("--decode", type=Path, **hidden)
-    parser.add_argument("--webcam", nargs="?", const="", **hidden)
-    parser.add_argument("--stream", **hidden)
+    parser.add_argument("--decode", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--webcam", nargs="?", const="", help=argparse.SUPPRESS)
+    parser.add_argument("--stream", help=argparse.SUPPRESS)
     add_model(parser)
     add_clock(parser)
     add_drawing(parser)

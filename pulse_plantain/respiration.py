@@ -203,13 +203,17 @@ def respiratory_rate(
         )
     rates = np.array(rows)
     agree = np.isfinite(rates).all(1) & (np.std(rates, 1) <= AGREEMENT)
-    medians = [float(np.median(own[np.isfinite(own)])) if np.isfinite(own).any() else np.nan
-               for own in rates.T]  # fmt: skip
+    medians = (
+        float(np.median(own[np.isfinite(own)])) if np.isfinite(own).any() else np.nan
+        for own in rates.T
+    )
+    singles = dict(zip(("amplitude", "baseline", "interval"), medians, strict=True))
     share = float(agree.mean())
     if share < SHARE:
         reason = (
             f"the pulse's amplitude, baseline and intervals agree on a breath {100 * share:.0f} % "
             f"of the time; {100 * SHARE:.0f} % are needed"
         )
-        return Respiration(np.nan, *medians, agreement=share, reason=reason)
-    return Respiration(float(np.median(np.median(rates[agree], 1))), *medians, share, None)
+        return Respiration(rate=np.nan, **singles, agreement=share, reason=reason)
+    rate = float(np.median(np.median(rates[agree], 1)))
+    return Respiration(rate=rate, **singles, agreement=share, reason=None)

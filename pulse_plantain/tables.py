@@ -73,7 +73,7 @@ class Table:
     def _read(self) -> list[Row]:
         try:
             if self.path.suffix == ".parquet":
-                from pyarrow import parquet
+                from pyarrow import parquet  # pyright: ignore[reportMissingImports] - optional
 
                 return parquet.read_table(self.path).to_pylist()
             text = self.path.read_text(encoding="utf-8", errors="surrogateescape")
@@ -90,8 +90,8 @@ class Table:
 
     def _write(self, path: Path) -> None:
         if self.path.suffix == ".parquet":
-            import pyarrow
-            from pyarrow import parquet
+            import pyarrow  # pyright: ignore[reportMissingImports] - optional
+            from pyarrow import parquet  # pyright: ignore[reportMissingImports]
 
             parquet.write_table(pyarrow.Table.from_pylist(self.rows), path)
             return
