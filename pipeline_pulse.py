@@ -13,9 +13,11 @@ if __package__:  # loaded by diffusers, which copies the modules that are named 
     from .pulse_plantain.flux2 import encode_images
     from .pulse_plantain.heart_rate import fft_rate
     from .pulse_plantain.output import PulseOutput, PulseWindow
+    from .pulse_plantain.parts import Part
     from .pulse_plantain.pipeline import GPU_DTYPES, PulsePipeline
     from .pulse_plantain.posterior import Posterior
     from .pulse_plantain.reading import read_sheets
+    from .pulse_plantain.regions import Regions
     from .pulse_plantain.respiration import Respiration
     from .pulse_plantain.search import Search
     from .pulse_plantain.sheet import SheetGeometry

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +15,8 @@ from diffusers.utils import BaseOutput
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from . import colours, heart_rate, posterior, respiration, search, video
+from . import colours, heart_rate, posterior, regions, respiration, search, video
+from . import parts as parting
 from . import reading as reader
 
 SHEET_KEY = "pulse_windows"
@@ -129,6 +132,9 @@ class PulseOutput(BaseOutput):
         baseline (`[N]` float, *optional*):
             Green brightness of the skin at `times`, the pulse included, as a fraction of its mean:
             the level that the pulse rides on. `None` for sheets that were read back.
+        parts (`list[parts.Part]`):
+            Two parts of the picture that clearly carry two heart rates, from left to right; empty
+            where there are no such parts. `bpm` is then that of one of them, or of neither.
     """
 
     bpm: float
@@ -144,6 +150,7 @@ class PulseOutput(BaseOutput):
     curve: RateCurve
     field_uncertainty: np.ndarray | torch.Tensor | None = None
     baseline: np.ndarray | torch.Tensor | None = None
+    parts: list[parting.Part] = dataclasses.field(default_factory=list)
 
     def __repr__(self) -> str:
         """Two lines: what was found, and in how much."""
@@ -197,6 +204,13 @@ class PulseOutput(BaseOutput):
             "beats": [_number(time) for time in self.beats],
             "hrv": _plain(variability),
             "respiration": _plain(breath),
+            "parts": [
+                {
+                    **{name: _number(getattr(part, name)) for name in WINDOW_FIGURES[2:]},
+                    "crop": [_number(side) for side in part.crop],
+                }
+                for part in self.parts
+            ],
         }
 
     def windows_table(self) -> list[dict[str, Any]]:
@@ -224,11 +238,22 @@ class PulseOutput(BaseOutput):
             lines = [f"heart rate  {self.bpm:.1f} bpm{spread}"]
         else:
             lines = [f"no pulse found: {self.short_reason}"]
-        lines += [f"confidence  {self.confidence:.2f}", "", "window (s)        bpm  confidence"]
+        lines += [f"confidence  {self.confidence:.2f}"]
+        if self.parts:
+            lines += [self._describe_parts()]
+        lines += ["", "window (s)        bpm  confidence"]
         for w in self.windows:
             rate = f"{w.bpm:.1f}" if np.isfinite(w.bpm) else "-"
             lines.append(f"{w.start:5.1f} - {w.end:5.1f}  {rate:>7}        {w.confidence:.2f}")
         return "\n".join(lines)
+
+    def _describe_parts(self) -> str:
+        """That two parts carry two rates, in words."""
+        each = " and ".join(
+            f"{part.bpm:.1f} bpm at {', '.join(f'{side:.0f}' for side in part.crop)}"
+            for part in self.parts
+        )
+        return f"two parts of the picture carry two rates: {each} (left, top, right, bottom)"
 
     @property
     def short_reason(self) -> str:
@@ -312,6 +337,16 @@ class PulseOutput(BaseOutput):
         )
 
     @property
+    def regions(self) -> regions.Regions:
+        """Rate, agreement and arrival of the pulse by band and row, in the surest window.
+
+        See [`regions.read_regions`]; `plots.plot_regions` draws it.
+        """
+        number = int(np.argmax([window.confidence for window in self.windows]))
+        window, field = self.windows[number], np.asarray(self.field[number])
+        return regions.read_regions(field, self.sampling_rate, window.crop)
+
+    @property
     def respiratory_rate(self) -> float:
         """Breaths a minute by [`PulseOutput.respiration`]; NaN where it gives none."""
         return self.respiration().rate
@@ -351,6 +386,7 @@ def assemble_output(
     form: Form,
     interrupted: bool = False,
     span: tuple[float, float] = (-np.inf, np.inf),
+    parts: Sequence[parting.Part] = (),
 ) -> PulseOutput:
     """Judge what was drawn by its posterior and put it into the output's form.
 
@@ -360,17 +396,18 @@ def assemble_output(
         form: of the output.
         interrupted: whether some of it was not drawn to the end.
         span: (start, end) in s of the time that is asked for.
+        parts: that carry two rates.
     """
     course = search.choose_course(drawn, read, span)
     if not np.isfinite(span[0]):  # whoever watches a stream is not told every second
         colours.warn_of_swap(course)
     estimate = read.read_clip(*span)
     reason = explain_silence(course, estimate, form.min_confidence, interrupted)
-    parts = [
+    moments = [
         read.read_span(max(one.window.start, span[0]), min(one.window.end, span[1]))
         for one in course
     ]
-    confidences = np.array([part.confidence for part in parts])
+    confidences = np.array([part.confidence for part in moments])
     sampling_rate, starts = course[0].window.sampling_rate, [one.window.start for one in course]
     times, trace = heart_rate.stitch(
         [one.trace for one in course], starts, sampling_rate, confidences
@@ -385,9 +422,10 @@ def assemble_output(
             PulseWindow(
                 w.start, w.end, part.bpm, part.confidence, _to_floats(w.crop), part.uncertainty
             )
-            for w, part in ((one.window, part) for one, part in zip(course, parts, strict=True))
+            for w, part in ((one.window, part) for one, part in zip(course, moments, strict=True))
         ],
         curve=_draw_curve(read),
+        parts=list(parts),
         **_collect_arrays(course, form, times, np.real(trace)),
     )
 

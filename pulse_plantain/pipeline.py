@@ -25,7 +25,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from . import adapter, calls, flux2, posterior, search, sheet, video
+from . import adapter, calls, flux2, parts, posterior, search, sheet, video
 from . import drawing as drawings
 from . import output as outputs
 from . import reading as reader
@@ -396,7 +396,8 @@ class PulsePipeline(Flux2KleinPipeline):
             # 5. Put the output together, and offload all models.
             form = outputs.Form(config.min_confidence, output_type == "pt", output_uncertainty)
             read = looking.read()
-            output = outputs.assemble_output(looking.drawn, read, form, call.interrupted)
+            two = parts.find_two_rates(looking.drawn, self.reading_weights)
+            output = outputs.assemble_output(looking.drawn, read, form, call.interrupted, parts=two)
         self.maybe_free_model_hooks()
         return output if return_dict else tuple(getattr(output, f.name) for f in fields(output))
 

@@ -130,6 +130,22 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def random_pipe(model):
+    """The pipeline of ``model``, loaded once; do not change it."""
+    from pulse_plantain.settings import Settings
+
+    return Settings(model=model, device="cpu").load()
+
+
+@pytest.fixture
+def loaded(random_pipe, monkeypatch):
+    """The command line's pipeline is that of random components, whatever it is asked to load."""
+    from pulse_plantain.settings import Settings
+
+    monkeypatch.setattr(Settings, "load", lambda self: random_pipe)
+
+
+@pytest.fixture(scope="session")
 def clip(tmp_path_factory):
     """12 s of noise, 64 x 48 pixels, 10 pictures a second."""
     import av

@@ -149,9 +149,9 @@ def many(clip, tmp_path):
     return folder
 
 
-def test_a_row_a_clip_and_the_reason_of_a_damaged_one(painted, model, many, tmp_path, capsys):
+def test_a_row_a_clip_and_the_reason_of_a_damaged_one(painted, loaded, many, tmp_path, capsys):
     out = tmp_path / "deeper" / "results.csv"
-    argv = ["measure", str(many), "missing.mp4", "--model", model, "--out", str(out)]
+    argv = ["measure", str(many), "missing.mp4", "--out", str(out)]
     assert cli.main(argv) == 1
     rows = read_rows(out)
     assert tuple(rows[0]) == batch.CLIP_COLUMNS
@@ -161,15 +161,15 @@ def test_a_row_a_clip_and_the_reason_of_a_damaged_one(painted, model, many, tmp_
     assert float(rows[0]["seconds"]) == 12 and float(rows[0]["confidence"]) > 0.8
     assert float(rows[0]["rmssd"]) < 20 and rows[0]["sdnn"] == ""  # 12 s are too short for SDNN
     assert "not a video that can be read" in rows[2]["reason"] and rows[2]["bpm"] == ""
-    assert rows[3]["reason"] == "no such file" and rows[0]["settings"] == f"model={model}"
+    assert rows[3]["reason"] == "no such file" and rows[0]["settings"] == ""
     printed = capsys.readouterr()
     assert printed.out == f"4 clips: 2 with a heart rate, 0 without a pulse, 2 failed; {out}\n"
     assert printed.err.count("\n") == 2 and "missing.mp4: no such file" in printed.err
 
 
-def test_the_same_command_goes_on(painted, model, many, tmp_path, monkeypatch, capsys):
+def test_the_same_command_goes_on(painted, loaded, many, tmp_path, monkeypatch, capsys):
     out = tmp_path / "results.jsonl"
-    argv = ["measure", str(many), "--model", model, "--out", str(out)]
+    argv = ["measure", str(many), "--out", str(out)]
     measure, asked = Settings.measure, []
 
     def interrupt(self, pipe, name):
@@ -193,15 +193,15 @@ def test_the_same_command_goes_on(painted, model, many, tmp_path, monkeypatch, c
     capsys.readouterr()
     assert cli.main([*argv, "--window", "6"]) == 2
     assert capsys.readouterr().err == (
-        f"pulse-plantain: {out} was measured with model={model}, this command asks for "
-        f"model={model} window=6.0: name another file\n"
+        f"pulse-plantain: {out} was measured with the defaults, this command asks for "
+        f"window=6.0: name another file\n"
     )
     assert out.read_bytes() == whole
 
 
-def test_a_row_a_window(painted, model, many, tmp_path):
+def test_a_row_a_window(painted, loaded, many, tmp_path):
     out = tmp_path / "windows.csv"
-    argv = ["measure", str(many / "a.mp4"), "--model", model, "--windows", "--out", str(out)]
+    argv = ["measure", str(many / "a.mp4"), "--windows", "--out", str(out)]
     assert cli.main(argv) == 0
     rows = read_rows(out)
     assert tuple(rows[0]) == batch.WINDOW_COLUMNS
@@ -213,22 +213,22 @@ def test_a_row_a_window(painted, model, many, tmp_path):
     assert all(float(row["bpm_uncertainty"]) > 0 and float(row["left"]) >= 0 for row in rows)
 
 
-def test_many_clips_without_a_table_are_a_line_each(painted, model, many, capsys):
+def test_many_clips_without_a_table_are_a_line_each(painted, loaded, many, capsys):
     names = [str(many / "a.mp4"), str(many / "b.mp4")]
-    assert cli.main([*names, "--model", model]) == 0
+    assert cli.main(names) == 0
     lines = capsys.readouterr().out.splitlines()
     assert float(lines[0].split()[0]) == pytest.approx(BPM, abs=0.5)
     assert lines[0].endswith(names[0]) and lines[1].endswith(names[1])
     assert lines[2] == "2 clips: 2 with a heart rate, 0 without a pulse, 0 failed"
 
 
-def test_no_pulse_gets_no_number_and_is_no_failure(model, many, tmp_path):
+def test_no_pulse_gets_no_number_and_is_no_failure(loaded, many, tmp_path):
     out = tmp_path / "results.csv"
-    argv = [str(many / "a.mp4"), "--model", model, "--out", str(out)]
+    argv = [str(many / "a.mp4"), "--out", str(out)]
     assert cli.main([*argv, "--crop", "8", "8", "56", "40"]) == 0
     (row,) = read_rows(out)
     assert row["status"] == "no pulse" and row["bpm"] == row["sdnn"] == "" and row["reason"]
-    assert row["settings"] == f"model={model} crop=8.0,8.0,56.0,40.0"
+    assert row["settings"] == "crop=8.0,8.0,56.0,40.0"
 
 
 @pytest.mark.parametrize(

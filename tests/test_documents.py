@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import ROOT
+from matplotlib.figure import Figure
 from stand_ins import BPM, Painter, noise_clip
 from test_cli import matroska
 
@@ -39,7 +40,7 @@ def list_commands():
     return [line[1:] for line in words if line[1:] != ["watch"]]
 
 
-def test_the_commands_of_the_page_run(painted, model, desk, monkeypatch, capsys):
+def test_the_commands_of_the_page_run(painted, loaded, desk, monkeypatch, capsys):
     import av
 
     with av.open("stream.mjpeg", "w", format="mjpeg") as container:
@@ -55,7 +56,7 @@ def test_the_commands_of_the_page_run(painted, model, desk, monkeypatch, capsys)
         more = [] if words[0] == "decode" else box
         with (desk / "stream.mkv").open("rb") as pipe:
             monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=pipe))
-            assert cli.main([*words, *more, "--model", model]) == 0, words
+            assert cli.main([*words, *more]) == 0, words
     made = {path.name for path in desk.iterdir() if path.is_file()}
     assert {"results.csv", "windows.jsonl", "a.json", "a.png", "film.mp4", "sheet.png"} <= made
     assert len((desk / "results.csv").read_text().splitlines()) == 4
@@ -63,12 +64,18 @@ def test_the_commands_of_the_page_run(painted, model, desk, monkeypatch, capsys)
 
 
 def test_the_lines_on_the_output_run(pipe, monkeypatch, capsys):
+    saved = []
     Painter(pipe, BPM)
     monkeypatch.setattr(loading, "load_pipeline", lambda: pipe)
     monkeypatch.chdir(ROOT)
-    known = {"bgr": [np.zeros((2, 2, 3), np.uint8) + np.uint8([1, 2, 3])]}
+    monkeypatch.setattr(Figure, "savefig", lambda self, path: saved.append(path))
+    known = {
+        "pipe": pipe,
+        "frames": noise_clip(8, (96, 128)),
+        "bgr": [np.zeros((2, 2, 3), np.uint8) + np.uint8([1, 2, 3])],
+    }
     blocks = find_blocks("output.md", "python")
-    assert len(blocks) == 7
+    assert len(blocks) == 10
     for code in blocks:
         exec(code, known)
     printed = capsys.readouterr().out.splitlines()
@@ -78,6 +85,13 @@ def test_the_lines_on_the_output_run(pipe, monkeypatch, capsys):
     assert float(printed[3].split()[2]) == pytest.approx(BPM, abs=1)
     assert "RMSSD needs 10 s, SDNN needs 30 s, PNN50 needs 60 s" in printed[5]
     assert "a respiratory rate needs 60 s" in printed[6] and printed[7] == "nan"
+    assert [float(word) for word in printed[8].split()] == pytest.approx([BPM, BPM], abs=1)
+    assert [line.split(" (")[0] for line in printed[10:]] == [
+        "forehead",
+        "left cheek",
+        "right cheek",
+    ]
+    assert saved == ["regions.png"]
     assert known["rgb"][0][0, 0].tolist() == [3, 2, 1]
 
 
