@@ -70,8 +70,8 @@ def read_frames(clip: Any, clock: Clock = OWN_CLOCK) -> Iterator[tuple[float, np
     Args:
         clip: path of a video, of an animation (GIF, WebP, APNG) or of a folder of numbered
             pictures; array [T, H, W, C] or tensor [T, C, H, W] with C = 1, 3 or 4, uint8, uint16
-            or float in [0, 1]; an animated PIL image; any iterable of PIL images or arrays
-            [H, W, C].
+            or float in [0, 1]; an animated PIL image; any iterable of PIL images, arrays
+            [H, W, C] or paths of pictures.
         clock: the pictures' times, where the clip does not say them.
 
     Yields:
@@ -171,7 +171,27 @@ def _open(clip):
         raise ClipError(f"an array clip must be [T, H, W, 3], got shape {clip.shape}")
     if not isinstance(clip, Iterable):
         raise ClipError(f"a clip is a path, an array or pictures, got {type(clip).__name__}")
-    return "the clip", ((None, frame) for frame in clip)
+    return "the clip", map(_unwrap, clip)
+
+
+def _unwrap(picture):
+    """(own stamp in s or None, picture) of one of a caller's pictures, or of the path of one."""
+    return read_picture(picture) if isinstance(picture, (str, Path)) else (None, picture)
+
+
+def read_picture(path: str | Path) -> tuple[float | None, Image.Image]:
+    """A file's picture, and its time in s where its name is as PURE's, Image<nanoseconds>.png.
+
+    Raises:
+        ClipError: if it is no picture that can be read.
+    """
+    nanoseconds = re.fullmatch(r"Image(\d{16,20})", Path(path).stem)
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except (OSError, SyntaxError) as error:
+        raise ClipError(f"{path}: not a picture that can be read whole") from error
+    return (int(nanoseconds[1]) * 1e-9 if nanoseconds else None), image
 
 
 def _video(path):
@@ -286,13 +306,7 @@ def _folder(folder):
     for path in sorted(
         (path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES), key=natural
     ):
-        nanoseconds = re.fullmatch(r"Image(\d{16,20})", path.stem)
-        try:
-            with Image.open(path) as image:
-                image.load()
-        except (OSError, SyntaxError) as error:
-            raise ClipError(f"{path}: not a picture that can be read whole") from error
-        yield (int(nanoseconds[1]) * 1e-9 if nanoseconds else None), image
+        yield read_picture(path)
 
 
 def pictures_at(
