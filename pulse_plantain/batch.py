@@ -36,7 +36,7 @@ STATUSES = ("rate", "no pulse", "failed")
 
 CLIP_COLUMNS = (
     *("clip", "status", "seconds", "bpm", "bpm_uncertainty", "confidence", "respiratory_rate"),
-    *("sdnn", "rmssd", "pnn50", "reason", "settings"),
+    *("sdnn", "rmssd", "pnn50", "reason", "note", "settings"),
 )
 """Columns of a table with a row for each clip."""
 
@@ -153,8 +153,8 @@ class Asked:
     def list_rows(self, clip: str, output: PulseOutput) -> list[Row]:
         """The rows of a clip that was measured."""
         status = "rate" if output.found else "no pulse"
-        own = {"clip": clip, "status": status, "settings": self.settings.describe()}
-        own["reason"] = output.reason
+        own: Row = {"clip": clip, "status": status, "reason": output.reason}
+        own |= {"note": output.describe_parts(), "settings": self.settings.describe()}
         if self.windows:
             table = enumerate(output.windows_table(), 1)
             return [own | {"window": number} | _round(window) for number, window in table]
@@ -325,8 +325,11 @@ def _run_crew(
             return list(running.values()), list(waiting)
         except BaseException:  # interrupted, or no model: what is in hand is not waited for
             pool.shutdown(wait=False, cancel_futures=True)
-            for child in set(multiprocessing.active_children()) - others:
+            crew = set(multiprocessing.active_children()) - others
+            for child in crew:
                 child.terminate()
+            for child in crew:
+                child.join(10)
             raise
     return [], []
 

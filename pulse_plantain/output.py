@@ -240,15 +240,17 @@ class PulseOutput(BaseOutput):
             lines = [f"no pulse found: {self.short_reason}"]
         lines += [f"confidence  {self.confidence:.2f}"]
         if self.parts:
-            lines += [self._describe_parts()]
+            lines += [str(self.describe_parts())]
         lines += ["", "window (s)        bpm  confidence"]
         for w in self.windows:
             rate = f"{w.bpm:.1f}" if np.isfinite(w.bpm) else "-"
             lines.append(f"{w.start:5.1f} - {w.end:5.1f}  {rate:>7}        {w.confidence:.2f}")
         return "\n".join(lines)
 
-    def _describe_parts(self) -> str:
-        """That two parts carry two rates, in words."""
+    def describe_parts(self) -> str | None:
+        """That two parts of the picture carry two rates, in words; None where they do not."""
+        if not self.parts:
+            return None
         each = " and ".join(
             f"{part.bpm:.1f} bpm at {', '.join(f'{side:.0f}' for side in part.crop)}"
             for part in self.parts

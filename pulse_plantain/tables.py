@@ -9,6 +9,7 @@ import csv
 import importlib.util
 import io
 import json
+import os
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -36,13 +37,16 @@ class Table:
     Raises:
         ValueError: for another suffix, for Parquet without pyarrow, and where the file is no table
             of these columns.
-        OSError: if the file cannot be read, or its folder not be made.
+        OSError: if the file cannot be read, or nothing can be written where it is to be.
     """
 
     def __init__(self, path: Path, columns: Sequence[str]):
         self.path, self.columns = path, list(columns)
         if path.suffix not in FORMS:
             raise ValueError(f"{path}: a table ends in {', '.join(FORMS)}")
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        if not (folder.is_dir() and os.access(folder, os.W_OK)):
+            raise OSError(f"{path}: nothing can be written into {folder}")
         if path.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
             raise ValueError(
                 f"{path}: Parquet needs pyarrow (pip install pyarrow); .csv and .jsonl need nothing"

@@ -2,15 +2,19 @@
 
 import csv
 import json
+import multiprocessing
 import os
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import crew
 import pytest
 from PIL import Image
 from stand_ins import BPM
+from test_output import assemble
 
-from pulse_plantain import batch, cli, tables
+from pulse_plantain import batch, cli, parts, tables
 from pulse_plantain.batch import find_clips, share_out
 from pulse_plantain.settings import Settings
 from pulse_plantain.tables import Table
@@ -222,6 +226,19 @@ def test_many_clips_without_a_table_are_a_line_each(painted, loaded, many, capsy
     assert lines[2] == "2 clips: 2 with a heart rate, 0 without a pulse, 0 failed"
 
 
+def test_two_rates_in_a_picture_are_noted():
+    part = parts.Part((0, 0, 0.4, 1), (0, 0, 40, 96), 66.04, 1.0, 0.95)
+    other = parts.Part((0.6, 0, 1, 1), (60, 0, 100, 96), 93.0, 1.0, 0.96)
+    pulse = replace(assemble(), parts=[part, other])
+    (row,) = batch.Asked(Settings()).list_rows("a.mp4", pulse)
+    assert row["note"] == (
+        "two parts of the picture carry two rates: 66.0 bpm at 0, 0, 40, 96 and 93.0 bpm at "
+        "60, 0, 100, 96 (left, top, right, bottom)"
+    )
+    assert batch.Asked(Settings()).list_rows("a.mp4", assemble())[0]["note"] is None
+    assert row["note"] in pulse.to_text()
+
+
 def test_no_pulse_gets_no_number_and_is_no_failure(loaded, many, tmp_path):
     out = tmp_path / "results.csv"
     argv = [str(many / "a.mp4"), "--out", str(out)]
@@ -236,6 +253,7 @@ def test_no_pulse_gets_no_number_and_is_no_failure(loaded, many, tmp_path):
     [
         (["--out", "a.xlsx"], "a.xlsx: a table ends in .csv, .jsonl, .parquet"),
         (["--out", "a.csv", "--json", "a.json"], "--out is for tables"),
+        (["--out", "x.mp4/a.csv"], "x.mp4/a.csv: nothing can be written into"),
         (["--windows"], "name one with --out"),
         (["--out", "a.csv", "--workers", "0"], "--workers must be a positive number, got 0"),
         (["--out", "a.csv", "--window", "3"], "window must be 5 to 10 seconds, got 3"),
@@ -280,6 +298,16 @@ def test_a_clip_that_kills_its_process_costs_no_other_one():
 def test_what_stops_a_worker_stops_the_run():
     with pytest.raises(ValueError, match="no such model"):
         list(share_out(["a", "refuse", "b"], crew.answer, 2))
+
+
+def test_an_interrupted_run_waits_for_nobody():
+    others, began = set(multiprocessing.active_children()), time.monotonic()
+    done = share_out(["a", "sleep", "b"], crew.answer, 2)
+    assert next(done)[0] == "a"
+    assert len(set(multiprocessing.active_children()) - others) == 2
+    done.close()
+    assert time.monotonic() - began < 300
+    assert set(multiprocessing.active_children()) <= others
 
 
 def test_workers_write_the_rows_of_one_process(tmp_path, capsys):
