@@ -21,6 +21,9 @@ INK, FAINT, RED = "#1a1a1a", "#9a9a9a", "#d62728"
 CURVE_FROM = 15
 """Seconds from which a recording is long enough for a curve of its heart rate."""
 
+LIT = 0.25
+"""Amplitude, of the strongest cell's, from which a cell's rate is drawn."""
+
 AGREES = 0.5
 """Agreement from which a cell's arrival is drawn; below it is mostly noise."""
 
@@ -153,9 +156,11 @@ def plot_regions(output: PulseOutput) -> Figure:
     FigureCanvasAgg(figure)
     late = 1000 * np.where(found.agreement >= AGREES, found.delay, np.nan)
     reach = max(1.0, float(np.max(np.abs(late), initial=1.0, where=np.isfinite(late))))
-    rate = float(np.nanmedian(found.bpm)) if np.isfinite(found.bpm).any() else 0.0
+    lit = found.amplitude >= LIT * found.amplitude.max()
+    rates = np.where(lit, found.bpm, np.nan)
+    rate = float(np.nanmedian(rates)) if np.isfinite(rates).any() else 0.0
     maps = (
-        ("heart rate (bpm)", found.bpm, "viridis", rate - 10, rate + 10),
+        ("heart rate (bpm)", rates, "viridis", rate - 10, rate + 10),
         ("agreement with the whole", found.agreement, "magma", 0, 1),
         ("arrival (ms, blue is before)", late, "coolwarm", -reach, reach),
     )
