@@ -10,6 +10,7 @@ if __package__:  # loaded by diffusers, which copies the modules that are named 
     from .pulse_plantain.calls import RunningCalls
     from .pulse_plantain.cells import CellMeans
     from .pulse_plantain.clock import Clock
+    from .pulse_plantain.colours import find_swap
     from .pulse_plantain.contact_sheet import frames_from_contact_sheet
     from .pulse_plantain.containers import read_container
     from .pulse_plantain.drawing import Drawing
@@ -17,9 +18,12 @@ if __package__:  # loaded by diffusers, which copies the modules that are named 
     from .pulse_plantain.heart_rate import fft_rate
     from .pulse_plantain.lora import find_layers
     from .pulse_plantain.output import PulseOutput, PulseWindow
+    from .pulse_plantain.parts import Part
     from .pulse_plantain.pipeline import GPU_DTYPES, PulsePipeline
     from .pulse_plantain.posterior import Posterior
     from .pulse_plantain.reading import read_sheets
+    from .pulse_plantain.regions import Regions
+    from .pulse_plantain.respiration import Respiration
     from .pulse_plantain.saved_sheet import check_sheets
     from .pulse_plantain.search import Search
     from .pulse_plantain.sheet import SheetGeometry

@@ -82,13 +82,21 @@ def read_folder(folder: Path) -> Iterator[tuple[float | None, Image.Image]]:
 
     with _refuse(clock.quote_name(folder), "not a folder that can be read"):
         paths = [path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES]
-    for path in sorted(paths, key=natural):
-        nanoseconds = re.fullmatch(r"Image(\d{16,20})", path.stem)
-        name = clock.quote_name(path)
-        with _refuse(name), Image.open(path) as image:
-            containers.check_size(*image.size, name)
-            image.load()
-        yield (int(nanoseconds[1]) * 1e-9 if nanoseconds else None), image
+    yield from map(read_picture, sorted(paths, key=natural))
+
+
+def read_picture(path: Path) -> tuple[float | None, Image.Image]:
+    """A file's picture, and its time in s where its name is as PURE's, Image<nanoseconds>.png.
+
+    Raises:
+        ClipError: if it is no picture that can be read.
+    """
+    nanoseconds = re.fullmatch(r"Image(\d{16,20})", path.stem)
+    name = clock.quote_name(path)
+    with _refuse(name), Image.open(path) as image:
+        containers.check_size(*image.size, name)
+        image.load()
+    return (int(nanoseconds[1]) * 1e-9 if nanoseconds else None), image
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -14,11 +15,32 @@ from diffusers.utils import BaseOutput
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from . import heart_rate, posterior, search, video
+from . import colours, heart_rate, posterior, regions, respiration, search, video
+from . import parts as parting
 from . import reading as reader
 
 SHEET_KEY = "pulse_windows"
 """PNG text of a saved sheet: JSON list of the windows' [start, end] in s, one sheet each."""
+
+VERSION = 1
+"""Of the form of ``to_dict``; it goes up when something in it changes its meaning or goes."""
+
+UNITS = {
+    "bpm": "beats per minute",
+    "bpm_uncertainty": "beats per minute",
+    "confidence": "probability",
+    "sampling_rate": "Hz",
+    "bvp": "AC/DC as a fraction",
+    "times": "s",
+    "crop": "pixels",
+    "beats": "s",
+    "hrv": "ms; pnn50 in percent",
+    "respiration": "breaths per minute; agreement as a fraction",
+}
+"""Units of the numbers in ``to_dict``, wherever their names stand in it."""
+
+WINDOW_FIGURES = ("start", "end", "bpm", "bpm_uncertainty", "confidence")
+"""Figures of a window, in the order of its table."""
 
 Spans = list[tuple[float, float]]
 """(start, end) of each window in seconds."""
@@ -37,6 +59,8 @@ class PulseWindow(BaseOutput):
             Chance that there is a pulse and its rate within 3 bpm of `bpm`.
         crop (`tuple[float, float, float, float]`):
             (left, top, right, bottom) in pixels that this window was read in.
+        bpm_uncertainty (`float`):
+            Half of the central 68 % of the posterior of these seconds, in bpm.
     """
 
     start: float
@@ -44,6 +68,7 @@ class PulseWindow(BaseOutput):
     bpm: float
     confidence: float
     crop: tuple[float, float, float, float]
+    bpm_uncertainty: float = np.nan
 
 
 @dataclass
@@ -107,6 +132,12 @@ class PulseOutput(BaseOutput):
         lost (`Lost`):
             What the clip should have and has not: damaged and disordered pictures, gaps between
             pictures, seconds missing at its ends. It is false where nothing was lost.
+        baseline (`[N]` float, *optional*):
+            Green brightness of the skin at `times`, the pulse included, as a fraction of its mean:
+            the level that the pulse rides on. `None` for sheets that were read back.
+        parts (`list[parts.Part]`):
+            Two parts of the picture that clearly carry two heart rates, from left to right; empty
+            where there are no such parts. `bpm` is then that of one of them, or of neither.
     """
 
     bpm: float
@@ -122,6 +153,25 @@ class PulseOutput(BaseOutput):
     curve: RateCurve
     field_uncertainty: np.ndarray | torch.Tensor | None = None
     lost: video.Lost = dataclasses.field(default_factory=video.Lost)
+    baseline: np.ndarray | torch.Tensor | None = None
+    parts: list[parting.Part] = dataclasses.field(default_factory=list)
+
+    def __repr__(self) -> str:
+        """Two lines: what was found, and in how much."""
+        if self.found:
+            spread = f" ± {self.bpm_uncertainty:.1f}" if np.isfinite(self.bpm_uncertainty) else ""
+            first = f"PulseOutput: {self.bpm:.1f}{spread} bpm, confidence {self.confidence:.2f}"
+        else:
+            first = f"PulseOutput: no pulse found, {self.short_reason}"
+        start, end = self._span()
+        count = len(self.windows)
+        windows = f"{count} window{'s' if count != 1 else ''} of {start:.1f} to {end:.1f} s"
+        trace = f"{len(self.bvp)} samples at {self.sampling_rate:g} Hz"
+        return f"{first}\n  {windows}, {trace}, field {tuple(self.field.shape)}"
+
+    def _span(self) -> tuple[float, float]:
+        """(start, end) in s of the time that the windows cover."""
+        return min(w.start for w in self.windows), max(w.end for w in self.windows)
 
     @property
     def found(self) -> bool:
@@ -131,13 +181,13 @@ class PulseOutput(BaseOutput):
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers for a JSON file; what is not a number is None.
 
-        Returns:
-            dict of `bpm`, `bpm_uncertainty`, `confidence`, `reason`, `sampling_rate` (Hz), `bvp`
-            (AC/DC), `times` (s), `windows`, each of `start`, `end` (s), `bpm` and `confidence`,
-            `curve` with lists of `times` (s), `bpm`, `low`, `high` and `confidence`, and `lost`
-            with `pictures`, `disordered`, `gaps`, `gap_seconds` and `end_seconds` (s).
+        The one form of the command line, the page and the endpoint, described in
+        ``docs/schema/pulse.json`` (JSON Schema).
         """
+        variability, breath = self.hrv(), self.respiration()
         return {
+            "version": VERSION,
+            "units": dict(UNITS),
             "bpm": _number(self.bpm),
             "bpm_uncertainty": _number(self.bpm_uncertainty),
             "confidence": _number(self.confidence),
@@ -146,14 +196,44 @@ class PulseOutput(BaseOutput):
             "bvp": [_number(value) for value in self.bvp],
             "times": [_number(value) for value in self.times],
             "windows": [
-                {key: _number(window[key]) for key in ("start", "end", "bpm", "confidence")}
+                {
+                    **{name: _number(window[name]) for name in WINDOW_FIGURES},
+                    "crop": [_number(side) for side in window.crop],
+                }
                 for window in self.windows
             ],
             "curve": {
                 key: [_number(value) for value in values] for key, values in self.curve.items()
             },
             "lost": asdict(self.lost),
+            "beats": [_number(time) for time in self.beats],
+            "hrv": _plain(variability),
+            "respiration": _plain(breath),
+            "parts": [
+                {
+                    **{name: _number(getattr(part, name)) for name in WINDOW_FIGURES[2:]},
+                    "crop": [_number(side) for side in part.crop],
+                }
+                for part in self.parts
+            ],
         }
+
+    def windows_table(self) -> list[dict[str, Any]]:
+        """A row for each window; ``pandas.DataFrame(pulse.windows_table())`` is a table.
+
+        Returns:
+            list of dicts of `start`, `end` (s), `bpm`, `bpm_uncertainty` (1/min), `confidence`, and
+            `left`, `top`, `right`, `bottom` of the crop (pixels). A window's `bpm` is given
+            whatever its confidence; NaN where there is none.
+        """
+        sides = ("left", "top", "right", "bottom")
+        return [
+            {
+                **{name: float(window[name]) for name in WINDOW_FIGURES},
+                **dict(zip(sides, map(float, window.crop), strict=True)),
+            }
+            for window in self.windows
+        ]
 
     def to_text(self) -> str:
         """The rate, its confidence and a line for each window, for a person to read."""
@@ -166,11 +246,23 @@ class PulseOutput(BaseOutput):
         lines += [f"confidence  {self.confidence:.2f}"]
         if self.lost:
             lines += [f"the clip lost {self.lost.describe()}"]
+        if self.parts:
+            lines += [str(self.describe_parts())]
         lines += ["", "window (s)        bpm  confidence"]
         for w in self.windows:
             rate = f"{w.bpm:.1f}" if np.isfinite(w.bpm) else "-"
             lines.append(f"{w.start:5.1f} - {w.end:5.1f}  {rate:>7}        {w.confidence:.2f}")
         return "\n".join(lines)
+
+    def describe_parts(self) -> str | None:
+        """That two parts of the picture carry two rates, in words; None where they do not."""
+        if not self.parts:
+            return None
+        each = " and ".join(
+            f"{part.bpm:.1f} bpm at {', '.join(f'{side:.0f}' for side in part.crop)}"
+            for part in self.parts
+        )
+        return f"two parts of the picture carry two rates: {each} (left, top, right, bottom)"
 
     @property
     def short_reason(self) -> str:
@@ -244,10 +336,47 @@ class PulseOutput(BaseOutput):
         """
         return heart_rate.heart_rate_variability(np.diff(self.beats))
 
+    def respiration(self) -> respiration.Respiration:
+        """The breath in the pulse's amplitude, baseline and intervals, of a minute or more.
+
+        Refused with a reason below a minute, without a pulse, for sheets that were read back (they
+        have no baseline) and where the three disagree; see [`respiration.respiratory_rate`].
+        """
+        if not self.found:
+            return respiration.Respiration.refuse("there is no pulse")
+        if self.baseline is None:
+            return respiration.Respiration.refuse("a sheet without its clip has no baseline")
+        return respiration.respiratory_rate(
+            np.asarray(self.bvp), self.sampling_rate, np.asarray(self.baseline)
+        )
+
+    @property
+    def regions(self) -> regions.Regions:
+        """Rate, agreement and arrival of the pulse by band and row, in the surest window.
+
+        See [`regions.read_regions`]; `plots.plot_regions` draws it.
+        """
+        number = int(np.argmax([window.confidence for window in self.windows]))
+        window, field = self.windows[number], np.asarray(self.field[number])
+        return regions.read_regions(field, self.sampling_rate, window.crop)
+
+    @property
+    def respiratory_rate(self) -> float:
+        """Breaths a minute by [`PulseOutput.respiration`]; NaN where it gives none."""
+        return self.respiration().rate
+
 
 def _number(value: Any) -> float | None:
     """A float for JSON, None for NaN."""
     return None if np.isnan(value) else float(value)
+
+
+def _plain(figures: Any) -> dict[str, Any]:
+    """The figures of a dataclass for JSON; its words stay."""
+    return {
+        name: value if value is None or isinstance(value, str) else _number(value)
+        for name, value in vars(figures).items()
+    }
 
 
 @dataclass(frozen=True)
@@ -271,6 +400,7 @@ def assemble_output(
     form: Form,
     interrupted: bool = False,
     span: tuple[float, float] = (-np.inf, np.inf),
+    parts: Sequence[parting.Part] = (),
 ) -> PulseOutput:
     """Judge what was drawn by its posterior and put it into the output's form.
 
@@ -280,15 +410,18 @@ def assemble_output(
         form: of the output.
         interrupted: whether some of it was not drawn to the end.
         span: (start, end) in s of the time that is asked for.
+        parts: that carry two rates.
     """
     course = search.choose_course(drawn, read, span)
+    if not np.isfinite(span[0]):  # whoever watches a stream is not told every second
+        colours.warn_of_swap(course)
     estimate = read.read_clip(*span)
     reason = explain_silence(course, estimate, form.min_confidence, interrupted)
-    parts = [
+    moments = [
         read.read_span(max(one.window.start, span[0]), min(one.window.end, span[1]))
         for one in course
     ]
-    confidences = np.array([part.confidence for part in parts])
+    confidences = np.array([part.confidence for part in moments])
     sampling_rate, starts = course[0].window.sampling_rate, [one.window.start for one in course]
     times, trace = heart_rate.stitch(
         [one.trace for one in course], starts, sampling_rate, confidences
@@ -300,12 +433,27 @@ def assemble_output(
         reason=reason,
         sampling_rate=sampling_rate,
         windows=[
-            PulseWindow(w.start, w.end, part.bpm, part.confidence, _to_floats(w.crop))
-            for w, part in ((one.window, part) for one, part in zip(course, parts, strict=True))
+            PulseWindow(
+                w.start, w.end, part.bpm, part.confidence, _to_floats(w.crop), part.uncertainty
+            )
+            for w, part in ((one.window, part) for one, part in zip(course, moments, strict=True))
         ],
         curve=_draw_curve(read),
+        parts=list(parts),
         **_collect_arrays(course, form, times, np.real(trace)),
     )
+
+
+def _draw_baseline(course: list[reader.Drawn]) -> np.ndarray | None:
+    """Green brightness of the cells that carry the pulse, [samples]; None without a clip."""
+    if not any(one.window.motion.any() for one in course):
+        return None
+    levels = []
+    for one in course:
+        _, shares = heart_rate.pulse_from_field(one.field, one.weights)
+        levels.append((one.window.motion[..., 1] * shares).sum((1, 2)))
+    starts = [one.window.start for one in course]
+    return respiration.stitch_levels(levels, starts, course[0].window.sampling_rate)
 
 
 def _collect_arrays(course, form, times, bvp) -> dict[str, Any]:
@@ -322,6 +470,7 @@ def _collect_arrays(course, form, times, bvp) -> dict[str, Any]:
         "field": members.mean(0),
         "sheet": None if sheets[0] is None else np.stack(sheets),
         "field_uncertainty": spread,
+        "baseline": _draw_baseline(course),
     }
     if not form.tensors:
         return arrays

@@ -25,7 +25,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from . import adapter, calls, contact_sheet, flux2, lora, posterior, search, sheet, video
+from . import adapter, calls, contact_sheet, flux2, lora, parts, posterior, search, sheet, video
 from . import drawing as drawings
 from . import output as outputs
 from . import reading as reader
@@ -414,7 +414,8 @@ class PulsePipeline(Flux2KleinPipeline):
             # 5. Put the output together, and offload all models.
             form = outputs.Form(config.min_confidence, output_type == "pt", output_uncertainty)
             read = looking.read()
-            output = outputs.assemble_output(looking.drawn, read, form, call.interrupted)
+            two = parts.find_two_rates(looking.drawn, self.reading_weights)
+            output = outputs.assemble_output(looking.drawn, read, form, call.interrupted, parts=two)
             output.lost = lost
         self.maybe_free_model_hooks()
         return outputs.give(output, return_dict)
@@ -483,14 +484,9 @@ class PulsePipeline(Flux2KleinPipeline):
         layout = self.layout
         if crop is None:
             layout = search.divide_finely(layout.geometry.samples)
-        options: dict[str, Any] = {
-            "clock": clock,
-            "window": lengths,
-            "stride": stride,
-            "crop": crop,
-            "lost": lost,
-        }
-        return windowing.encode_windows(clip, layout, **options)
+        return windowing.encode_windows(
+            clip, layout, clock=clock, window=lengths, stride=stride, crop=crop, lost=lost
+        )
 
     @property
     def reading_weights(self) -> posterior.Weights:

@@ -21,6 +21,12 @@ INK, FAINT, RED = "#1a1a1a", "#9a9a9a", "#d62728"
 CURVE_FROM = 15
 """Seconds from which a recording is long enough for a curve of its heart rate."""
 
+LIT = 0.25
+"""Amplitude, of the strongest cell's, from which a cell's rate is drawn."""
+
+AGREES = 0.5
+"""Agreement from which a cell's arrival is drawn; below it is mostly noise."""
+
 
 def colour_wheel(size: int, padding: float = 1.0) -> np.ndarray:
     """The bijection as a disc: the angle is the phase, the distance from the centre f(amplitude).
@@ -132,6 +138,47 @@ def plot_result(
         _draw_curve(figure.add_subplot(grid[-1]), output)
     _draw_trace(figure.add_subplot(lower[0]), output)
     _draw_spectrum(figure.add_subplot(lower[1]), output)
+    return figure
+
+
+def plot_regions(output: PulseOutput) -> Figure:
+    """The pulse by band and row of the surest window: rate, agreement and arrival.
+
+    Args:
+        output: PulseOutput.
+
+    Returns:
+        matplotlib Figure of three maps, forehead and cheeks outlined, to be saved.
+    """
+    found = output.regions
+    left, top, right, bottom = found.crop
+    figure = Figure(figsize=(9.0, 4.0), dpi=110, facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    late = 1000 * np.where(found.agreement >= AGREES, found.delay, np.nan)
+    reach = max(1.0, float(np.max(np.abs(late), initial=1.0, where=np.isfinite(late))))
+    lit = found.amplitude >= LIT * found.amplitude.max()
+    rates = np.where(lit, found.bpm, np.nan)
+    rate = float(np.nanmedian(rates)) if np.isfinite(rates).any() else 0.0
+    maps = (
+        ("heart rate (bpm)", rates, "viridis", rate - 10, rate + 10),
+        ("agreement with the whole", found.agreement, "magma", 0, 1),
+        ("arrival (ms, blue is before)", late, "coolwarm", -reach, reach),
+    )
+    for axes, (title, values, colours, low, high) in zip(figure.subplots(1, 3), maps, strict=True):
+        image = axes.imshow(
+            values, cmap=colours, vmin=low, vmax=high, extent=(left, right, bottom, top),
+            aspect="equal", interpolation="nearest",
+        )  # fmt: skip
+        for region in found.named:
+            x, y, end, low_side = region.crop
+            axes.plot([x, end, end, x, x], [y, y, low_side, low_side, y], color=INK, lw=1)
+            axes.text(
+                (x + end) / 2, (y + low_side) / 2, region.name.replace(" ", "\n"), color="white",
+                fontsize=7, ha="center", va="center", bbox={"fc": INK, "alpha": 0.4, "lw": 0},
+            )  # fmt: skip
+        axes.set_title(title, fontsize=9, color=INK, loc="left")
+        figure.colorbar(image, ax=axes, shrink=0.7).ax.tick_params(labelsize=7)
+        _plain(axes)
     return figure
 
 

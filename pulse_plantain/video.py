@@ -69,8 +69,8 @@ def read_pictures(
             rewound is read from its start, a pipe from where it stands); a PyAV container; array
             [T, H, W, C] or tensor [T, C, H, W] or [T, H, W, C] with C = 1, 3 or 4, uint8, uint16
             or float in [0, 1]; what torchcodec, torchvision and decord give; an animated PIL
-            image; any iterable of PIL images, arrays [H, W, C], tensors or frames of these
-            libraries.
+            image; any iterable of PIL images, arrays [H, W, C], tensors, paths of pictures or
+            frames of these libraries.
         clock: the pictures' times, where the clip does not say them.
         lost: an account to which is added, while the clip is read, what it should have and has
             not.
@@ -189,7 +189,9 @@ def to_array(tensor: torch.Tensor, name: str) -> np.ndarray:
 
 
 def _unwrap(frame: Any) -> Stamped:
-    """(own time in s or None, picture) of a frame of any library."""
+    """(own time in s or None, picture) of a frame of any library, or of the path of a picture."""
+    if isinstance(frame, (str, os.PathLike)):
+        return animations.read_picture(Path(frame))
     if hasattr(frame, "pts_seconds") and hasattr(frame, "data"):  # torchcodec.Frame
         return float(frame.pts_seconds), frame.data
     if isinstance(frame, av.VideoFrame):

@@ -348,7 +348,7 @@ class _Memory:
     def add(self, time: float, picture: video.Picture) -> None:
         if self.area is None:
             self.picture_size = video.find_size(picture)
-            self.crop = _fit_crop(self.crop, self.picture_size)
+            self.crop = fit_crop(self.crop, self.picture_size)
             self.area = cells.CellMeans(self.picture_size, self.crop, self.grid)
         else:
             self.intervals.append(time - self.latest)
@@ -402,7 +402,7 @@ class _Memory:
             appearance=self.appearance.mean(start, end),
             frames=int(inside.sum()),
             longest_gap=_longest_gap(stamps, start, end),
-            crop=_fit_crop(self.crop, self.picture_size),
+            crop=fit_crop(self.crop, self.picture_size),
             picture_size=self.picture_size,
         )
 
@@ -456,7 +456,7 @@ def check_crop(crop: Any) -> cells.Box:
     return left, top, right, bottom
 
 
-def _fit_crop(crop, picture_size):
+def fit_crop(crop: Any, picture_size: tuple[int, int]) -> cells.Box:
     """Crop as four floats, or the whole picture; ClipError unless it lies in the picture."""
     width, height = picture_size
     if crop is None:

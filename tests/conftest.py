@@ -113,3 +113,74 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory):
+    """Folder of a pipeline of random components and the miniature's geometry."""
+    import tiny_components
+    from stand_ins import GEOMETRY
+
+    from pulse_plantain.pipeline import PulsePipeline
+
+    folder = tmp_path_factory.mktemp("model")
+    pipe = PulsePipeline(**tiny_components.components(), geometry=GEOMETRY, noise_scale=0.25)
+    pipe.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def random_pipe(model):
+    """The pipeline of ``model``, loaded once; do not change it."""
+    from pulse_plantain.settings import Settings
+
+    return Settings(model=model, device="cpu").load()
+
+
+@pytest.fixture
+def loaded(random_pipe, monkeypatch):
+    """The command line's pipeline is that of random components, whatever it is asked to load."""
+    from pulse_plantain.settings import Settings
+
+    monkeypatch.setattr(Settings, "load", lambda self: random_pipe)
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory):
+    """12 s of noise, 64 x 48 pixels, 10 pictures a second."""
+    import av
+    import numpy as np
+
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    rng = np.random.default_rng(0)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(120):
+            picture = rng.integers(0, 255, (48, 64, 3), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    return str(path)
+
+
+@pytest.fixture
+def painted(monkeypatch):
+    """Windows from 0 and from 4 s in turn, in which 72 bpm are drawn, phase 0 at 0 s."""
+    from itertools import count
+
+    import numpy as np
+    import torch
+    from stand_ins import GEOMETRY, pulse_field
+
+    from pulse_plantain.bijection import encode_phasor
+    from pulse_plantain.pipeline import PulsePipeline
+    from pulse_plantain.sheet import field_to_sheet
+
+    turns = count()
+
+    def decode_sheets(self, latents, batch_size):
+        starts = [(0, 4)[next(turns) % 2] for _ in range(len(latents))]
+        sheets = [field_to_sheet(encode_phasor(pulse_field(start)), GEOMETRY) for start in starts]
+        yield torch.from_numpy(np.stack(sheets)).float().movedim(-1, 1) * 2 - 1
+
+    monkeypatch.setattr(PulsePipeline, "decode_sheets", decode_sheets)

@@ -26,6 +26,7 @@ from PIL import Image
 import handler
 from pulse_plantain import cli
 from pulse_plantain.contact_sheet import frames_from_contact_sheet
+from pulse_plantain.settings import Settings
 
 DEMO = ROOT / "assets" / "demo.mp4"
 BPM = json.loads((ROOT / "assets" / "demo.json").read_text())["bpm"]
@@ -215,7 +216,7 @@ def base64_of(content):
 
 
 def test_a_video_in_json_is_read_as_the_command_reads_it(endpoint, tmp_path, monkeypatch):
-    monkeypatch.setattr(cli, "load", lambda args: endpoint.pipe)
+    monkeypatch.setattr(Settings, "load", lambda self: endpoint.pipe)
     out = tmp_path / "demo.json"
     box = [str(side) for side in FACE["crop"]]
     assert cli.main([str(DEMO), "--json", str(out), "--window", "8", "--crop", *box]) == 0

@@ -4,9 +4,11 @@ import json
 import re
 from dataclasses import replace
 
+import jsonschema
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from stand_ins import GEOMETRY, READING
@@ -19,6 +21,9 @@ from pulse_plantain.windows import ClipWindow
 
 BPM = 72.0
 
+
+SCHEMA = json.loads((ROOT / "docs" / "schema" / "pulse.json").read_text())
+UNITS = SCHEMA["properties"]["units"]["properties"]
 
 WINDOWS = ((0.0, 8.0), (4.0, 12.0))
 
@@ -48,10 +53,18 @@ def test_a_dict_is_plain_json_and_what_is_no_number_is_null(found):
     plain = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert plain["bpm"] == pytest.approx(BPM, abs=0.4) and plain["reason"] is None
     assert len(plain["bvp"]) == len(plain["times"]) == 60 * 12
-    assert plain["windows"][0].keys() == {"start", "end", "bpm", "confidence"}
+    jsonschema.validate(plain, SCHEMA)
+    assert plain["units"] == {name: own["const"] for name, own in UNITS.items()}
+    assert plain["windows"][0]["crop"] == [0, 0, 384, 64]
+    assert 0 < plain["windows"][0]["bpm_uncertainty"] < 1
+    assert plain["hrv"]["rmssd"] < 6 and plain["hrv"]["pnn50"] is None
     assert plain["curve"].keys() == {"times", "bpm", "low", "high", "confidence"}
     assert len(plain["curve"]["bpm"]) == 60 and plain["bpm_uncertainty"] > 0
-    silent = assemble(amplitude=0.0).to_dict()
+    silent = json.loads(json.dumps(assemble(amplitude=0.0).to_dict(), allow_nan=False))
+    jsonschema.validate(silent, SCHEMA)
+    assert silent["beats"] == [] and silent["respiration"]["reason"] == "there is no pulse"
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**silent, "bananas": 1}, SCHEMA)
     assert silent["bpm"] is None and silent["bpm_uncertainty"] is None
     assert "no periodic pulse" in silent["reason"]
 
@@ -147,3 +160,28 @@ def test_an_ensemble_gives_its_spread():
     pulse = assemble(members=3, form=form)
     assert isinstance(pulse.field_uncertainty, torch.Tensor)
     assert pulse.field_uncertainty.shape == (2, 96, 8, 4) and pulse.field_uncertainty.max() < 1e-6
+
+
+def test_the_windows_are_a_table(found):
+    rows = found.windows_table()
+    assert len(rows) == 14 and list(rows[0]) == [
+        "start", "end", "bpm", "bpm_uncertainty", "confidence", "left", "top", "right", "bottom",
+    ]  # fmt: skip
+    last = rows[-1]
+    assert (last["start"], last["end"]) == (52, 60) and last["bpm"] == pytest.approx(BPM, abs=0.5)
+    assert [last[side] for side in ("left", "top", "right", "bottom")] == [0, 0, 384, 64]
+    assert {type(value) for value in last.values()} == {float}
+
+
+def test_a_measurement_is_two_lines_where_it_is_shown(found):
+    assert repr(found).splitlines() == [
+        f"PulseOutput: {found.bpm:.1f} ± {found.bpm_uncertainty:.1f} bpm, confidence "
+        f"{found.confidence:.2f}",
+        "  14 windows of 0.0 to 60.0 s, 720 samples at 12 Hz, field (14, 96, 8, 4)",
+    ]
+    silent = assemble(amplitude=0.0, windows=WINDOWS[:1], form=output.Form(0.8, tensors=True))
+    assert str(silent).splitlines() == [
+        "PulseOutput: no pulse found, no periodic pulse between 36 and 204 bpm",
+        "  1 window of 0.0 to 8.0 s, 96 samples at 12 Hz, field (1, 96, 8, 4)",
+    ]
+    assert silent.baseline is None

@@ -21,10 +21,17 @@ ARROWS = {
     "windows": {"cells", "clock", "sheet", "video"},
     "flux2": {"sheet"},
     "heart_rate": set(),
+    "respiration": {"heart_rate"},
+    "regions": {"heart_rate"},
     "posterior": set(),
     "reading": {"bijection", "heart_rate", "posterior", "sheet", "windows"},
     "search": {"posterior", "reading", "sheet", "windows"},
-    "output": {"heart_rate", "posterior", "reading", "search", "video"},
+    "colours": {"heart_rate", "reading"},
+    "parts": {"posterior", "reading", "search"},
+    "output": {
+        *("colours", "heart_rate", "parts", "posterior", "reading", "regions", "respiration"),
+        *("search", "video"),
+    },
     "saved_sheet": {"clock", "output", "sheet", "video", "windows"},
     "drawing": set(),
     "calls": set(),
@@ -32,14 +39,22 @@ ARROWS = {
     "lora": {"adapter"},
     "contact_sheet": {"sheet", "video", "windows"},
     "pipeline": {
-        *("adapter", "calls", "contact_sheet", "drawing", "flux2", "lora", "output"),
+        *("adapter", "calls", "contact_sheet", "drawing", "flux2", "lora", "output", "parts"),
         *("posterior", "reading", "saved_sheet", "search", "sheet", "video", "windows"),
     },
+    "faces": {"drawing", "output", "pipeline", "search", "video", "windows"},
     "files": set(),
     "overlay": {"bijection", "video"},
     "plots": {"bijection", "heart_rate", "output", "overlay"},
     "loading": {"adapter", "pipeline"},
-    "cli": {"files", "loading", "output", "overlay", "pipeline", "plots", "video"},
+    "settings": {"drawing", "loading", "output", "pipeline", "video", "windows"},
+    "tables": {"files"},
+    "batch": {"output", "settings", "tables", "video"},
+    "live": {"settings", "stream", "video"},
+    "cli": {
+        *("batch", "files", "live", "loading", "output", "overlay", "plots", "settings", "tables"),
+        "video",
+    },
 }
 """Room -> the rooms that it may import; lab and the scripts may use all, nothing uses them."""
 

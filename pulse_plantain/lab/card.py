@@ -314,6 +314,24 @@ def describe_contact_sheets(results: Results) -> str:
     )
 
 
+def describe_breath(results: Results) -> str:
+    """How often a respiratory rate is given, and how far it lies from the known breath."""
+    name = "breath.json"
+    result = results.load(name)
+    head = ["recordings", "", "answered", "within 2 a minute", "MAE of answers (1/min)"]
+    rows = [
+        [
+            label,
+            str(own["count"]),
+            str(own["answered"]),
+            "–" if own["within"] is None else f"{round(own['within'] * own['answered'])}",
+            format_number(own["mae"]),
+        ]
+        for label, own in result["figures"].items()
+    ]
+    return f"{format_table(head, rows)}\n\nSource: {cite(name, result)}."
+
+
 def describe_speed(results: Results) -> str:
     """Times of the main job."""
     name = "benchmark.json"
@@ -515,6 +533,7 @@ PAGES: dict[str, dict[str, Block]] = {
     "docs/training.md": {"training": describe_training, "ablation": tabulate_ablation},
     "docs/klein.md": {"klein": describe_klein, "klein-measured": describe_klein_measured},
     "docs/endpoints.md": {"contact-sheet": describe_contact_sheets},
+    "docs/output.md": {"breath": describe_breath},
 }
 """The blocks of every page, by the page's path in the repository."""
 

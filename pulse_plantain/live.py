@@ -1,0 +1,71 @@
+"""Cameras and streams: pictures that are still coming in, and a line for every reading of them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .settings import Settings
+
+
+@dataclass(frozen=True)
+class Source:
+    """A camera or a stream.
+
+    Args:
+        stream: file or address that FFmpeg knows, "-" for standard input; a camera where None.
+        camera: FFmpeg's name of the camera; the first one where empty.
+    """
+
+    stream: str | None = None
+    camera: str = ""
+
+    def open(self) -> Any:
+        """PyAV container of it.
+
+        Raises:
+            ClipError: if it cannot be opened or holds no pictures.
+        """
+        from . import stream
+
+        return (
+            stream.open_camera(self.camera)
+            if self.stream is None
+            else stream.open_stream(self.stream)
+        )
+
+    def check(self) -> None:
+        """Raise ClipError where it cannot be opened; what can be read only once is left alone."""
+        name = self.stream
+        if name is None or not (name == "-" or "://" in name or Path(name).is_fifo()):
+            self.open().close()
+
+
+def watch(source: Source, settings: Settings) -> None:
+    """Print a line a second of a camera or a stream, until it ends or is interrupted.
+
+    Raises:
+        ClipError: if it cannot be opened, breaks off or cannot be measured.
+    """
+    from .stream import LiveClip
+    from .video import Clock
+
+    settings.check()
+    source.check()
+    pipe = settings.load()
+    with source.open() as container:
+        live = LiveClip(container, Clock(settings.fps))
+        print("   until s      bpm  confidence  s after its last picture")
+        readings = pipe.watch(
+            live.pictures(),
+            timestamps=live.times(),
+            window=settings.window,
+            stride=settings.stride or 1.0,
+            crop=settings.crop,
+        )
+        for output in readings:
+            rate = f"{output.bpm:.1f}" if output.found else "-"
+            end, late = output.windows[0].end, time.monotonic() - live.arrived
+            print(f"{end:10.1f}  {rate:>7}        {output.confidence:.2f}  {late:.1f}", flush=True)

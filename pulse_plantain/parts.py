@@ -1,0 +1,97 @@
+"""Parts of one picture that carry different heart rates: two people where one was thought of.
+
+Each box that the search drew is read by itself; nothing is drawn for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from . import posterior, search
+from . import reading as reader
+
+SURE = 0.9
+"""Confidence of each of two parts that are told apart."""
+
+APART = 6.0
+"""Smallest difference of their rates in bpm, twice what a rate that counts as right may be off."""
+
+SPREADS = 3.0
+"""Smallest difference of their rates in standard deviations."""
+
+SHARED = 0.1
+"""Largest share of the smaller of two boxes that is in the other one."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the picture, and what it says by itself.
+
+    Attributes:
+        box: (left, top, right, bottom), fractions of the picture.
+        crop: the same in pixels.
+        bpm: heart rate.
+        bpm_uncertainty: half of the central 68 % of its posterior, in bpm.
+        confidence: chance that there is a pulse and its rate within 3 bpm of ``bpm``.
+    """
+
+    box: search.Box
+    crop: search.Box
+    bpm: float
+    bpm_uncertainty: float
+    confidence: float
+
+
+def read_parts(drawn: Iterable[reader.Drawn], weights: posterior.Weights) -> list[Part]:
+    """Every box that was looked at, read by itself over the time it was looked at."""
+    places: dict[search.Box, list[reader.Drawn]] = {}
+    for one in drawn:
+        if one.counts:
+            places.setdefault(one.place, []).append(one)
+    parts = []
+    for box, own in places.items():
+        span = (min(one.window.start for one in own), max(one.window.end for one in own))
+        found = search.read_drawn(own, weights, span).read_clip(*span)
+        crop = own[-1].window.crop
+        parts.append(Part(box, crop, found.bpm, found.uncertainty, found.confidence))
+    return parts
+
+
+def find_two_rates(drawn: Iterable[reader.Drawn], weights: posterior.Weights) -> list[Part]:
+    """The two surest parts that clearly carry two rates.
+
+    Args:
+        drawn: of a clip.
+        weights: of the reading.
+
+    Returns:
+        two parts from left to right that hardly overlap, each sure, their rates too far apart to be
+        one; none where there are no such parts.
+    """
+    sure = [part for part in read_parts(drawn, weights) if part.confidence >= SURE]
+    pairs = [pair for pair in combinations(sure, 2) if _differ(*pair)]
+    if not pairs:
+        return []
+    surest = max(pairs, key=lambda pair: min(part.confidence for part in pair))
+    return sorted(surest, key=lambda part: part.box)
+
+
+def _differ(one: Part, other: Part) -> bool:
+    """Whether two sure parts are two places with two rates."""
+    difference = abs(one.bpm - other.bpm)
+    spread = np.hypot(one.bpm_uncertainty, other.bpm_uncertainty)
+    return difference >= max(APART, SPREADS * spread) and share_area(one.box, other.box) <= SHARED
+
+
+def share_area(one: search.Box, other: search.Box) -> float:
+    """Share of the smaller of two boxes that is in the other one, 0...1."""
+
+    def area(box: Sequence[float]) -> float:
+        return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
+
+    common = (*np.maximum(one[:2], other[:2]), *np.minimum(one[2:], other[2:]))
+    return area(common) / max(min(area(one), area(other)), np.finfo(float).tiny)
