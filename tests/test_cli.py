@@ -96,7 +96,7 @@ def test_a_pulse_is_printed_and_written(painted, model, clip, tmp_path, capsys):
     written = read_json(files["--json"])
     assert list(written) == [
         "bpm", "bpm_uncertainty", "confidence", "reason", "sampling_rate", "bvp", "times",
-        "windows", "curve",
+        "windows", "curve", "lost",
     ]  # fmt: skip
     assert written["bpm"] == pytest.approx(BPM, abs=0.5) and written["reason"] is None
     assert written["confidence"] > 0.8 and written["sampling_rate"] == 12
