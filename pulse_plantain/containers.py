@@ -41,7 +41,9 @@ TOLERANCE = 0.5
 """Seconds by which a file may end before its header says, without being taken for cut off."""
 
 
-def open_container(source: Any, name: str, form: str | None = None, lists: bool = False) -> Any:
+def open_container(
+    source: Any, name: str, form: str | None = None, lists: bool = False, kind: str = "video"
+) -> Any:
     """PyAV container of a file, a binary file object, a stream or a camera.
 
     Args:
@@ -49,6 +51,7 @@ def open_container(source: Any, name: str, form: str | None = None, lists: bool 
         name: for messages.
         form: FFmpeg's name of the format, where the source does not show it.
         lists: whether it may be a list of other files or streams, as HLS is.
+        kind: what it should be, for messages.
 
     Raises:
         ClipError: if it cannot be opened, or holds no pictures.
@@ -59,7 +62,7 @@ def open_container(source: Any, name: str, form: str | None = None, lists: bool 
         )
     except Exception as error:
         raise clock.ClipError(
-            f"{name}: not a video that can be read ({describe_error(error)})"
+            f"{name}: not a {kind} that can be read ({describe_error(error)})"
         ) from error
     try:
         form = container.format.name

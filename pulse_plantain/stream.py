@@ -40,7 +40,7 @@ def open_camera(device: str = "") -> Any:
     """
     form, first = CAMERAS.get(sys.platform, (None, ""))
     source = device or first
-    return containers.open_container(source, source or "the camera", form)
+    return containers.open_container(source, source or "the camera", form, kind="camera")
 
 
 class LiveClip:

@@ -280,7 +280,7 @@ def test_only_no_argument_at_all_measures_the_bundled_clip(capsys):
 
 def test_what_cannot_be_watched_is_refused(model, clip, tmp_path, capsys):
     assert cli.main(["--webcam", str(tmp_path / "none"), "--model", model]) == 2
-    assert "no camera or stream that can be opened" in capsys.readouterr().err
+    assert "not a camera that can be read" in capsys.readouterr().err
     broken = tmp_path / "broken.mkv"
     broken.write_bytes(b"nothing")
     assert cli.main(["--stream", str(broken), "--model", model]) == 2

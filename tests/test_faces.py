@@ -9,7 +9,7 @@ from pulse_plantain import parts, search
 from pulse_plantain.drawing import Drawing
 from pulse_plantain.faces import measure_faces
 from pulse_plantain.lab.synthetic import draw_scenes, simulate, split_seeds
-from pulse_plantain.reading import Glance, find_common_motion
+from pulse_plantain.reading import Glance
 from pulse_plantain.sheet import Layout, SheetGeometry
 from pulse_plantain.video import ClipError
 from pulse_plantain.windows import ClipWindow
@@ -126,10 +126,9 @@ def test_rendered_faces_side_by_side_carry_two_rates(miniature):
     glances, rates = [], []
     for seconds in (8.0, 10.0):
         window, rates = render_side_by_side(seeds, seconds)
-        everywhere = find_common_motion(window)
         for box in ((0.0, 0.2, 0.36, 0.8), (0.64, 0.2, 1.0, 0.8)):
             part = search.cut_part(window, box, miniature.layout)
-            glances.append(Glance(part, box, everywhere))
+            glances.append(Glance(part, box, window))
     drawn = miniature.draw(glances, Drawing(prompt_embeds=miniature.encode_task_prompt()))
     found = parts.find_two_rates(drawn, miniature.reading_weights)
     assert [part.bpm for part in found] == pytest.approx(rates, abs=3)

@@ -378,7 +378,7 @@ def test_watching_reads_the_last_window_every_second(pipe):
         assert given[-1] <= window.end + 0.3  # read as soon as its pictures were there
     assert ends == pytest.approx([8, 9, 10, 11, 12], abs=0.11)
     assert max(w.crop[2] - w.crop[0] for w in output.windows) < 320  # the closer look was kept
-    assert len(painter.looks) == 2 + 4 * 2  # one search, then the best box and the next ones
+    assert len(painter.looks) == 2 + 4 + 2  # one search, the best box each time, others at 9 and 12
 
 
 def test_a_crop_is_looked_at_alone_and_an_iterator_like_any_clip(pipe):
