@@ -71,7 +71,7 @@ async def read_request(request: Request) -> dict[str, Any]:
     kind = request.headers.get("content-type", "").partition(";")[0]
     if kind == "application/json":
         try:
-            data = json.loads(body)
+            data: Any = json.loads(body)
         except ValueError:
             raise ValueError("the body is no JSON") from None
     elif kind.partition("/")[0] in ("image", "video"):

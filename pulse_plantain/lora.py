@@ -9,7 +9,6 @@ import copy
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -91,10 +90,12 @@ def read_layers(model: torch.nn.Module, name: str | None = None) -> dict[str, to
 
 def describe_layers(model: torch.nn.Module) -> dict[str, Any]:
     """The LoRA config of the active adapter, as its file's header has it."""
-    name = _name_active(model)
-    config = model.peft_config[name]  # pyright: ignore
-    values = config.to_dict() if hasattr(config, "to_dict") else asdict(config)
-    return {key: _make_plain(value) for key, value in values.items()}
+    configs: Any = model.peft_config
+    values = configs[_name_active(model)].to_dict()
+    return {
+        key: sorted(value) if isinstance(value, (set, frozenset)) else value
+        for key, value in adapter.shorten_config(values).items()
+    }
 
 
 def _name_active(model: torch.nn.Module) -> str:
@@ -103,15 +104,6 @@ def _name_active(model: torch.nn.Module) -> str:
         for name in _list_active(layer) or list(layer.merged_adapters):
             return name
     raise ValueError(NO_ADAPTER)
-
-
-def _make_plain(value: Any) -> Any:
-    """A value as JSON can have it."""
-    if isinstance(value, (set, frozenset)):
-        return sorted(value)
-    if is_dataclass(value) and not isinstance(value, type):
-        return asdict(value)
-    return value
 
 
 @contextmanager

@@ -18,8 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
-from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -66,10 +64,10 @@ def make_requests(pipe: Any) -> list[Kind]:
         pipe: that the endpoint serves; draws the pulse sheet.
     """
     truth = json.loads(DEMO.with_suffix(".json").read_text())["bpm"]
-    sheet = pipe(str(DEMO), crop=FACE["crop"], window=8, stride=8, output_sheet=True)
-    first = Image.fromarray(np.uint8(np.asarray(sheet.sheet[0]).clip(0, 1) * 255 + 0.5))
+    drawn = pipe(str(DEMO), crop=FACE["crop"], window=8, stride=8, output_sheet=True)
+    width, height = pipe.geometry.size
     file = io.BytesIO()
-    first.save(file, "PNG")
+    drawn.sheet_image().crop((0, 0, width, height)).save(file, "PNG")
     texts = {
         "clip": DEMO.read_bytes(),
         "contact sheet": (ROOT / "assets" / "contact-sheet.png").read_bytes(),

@@ -1,5 +1,6 @@
 """Calls at once in one pipeline: each keeps its scheduler and its interruption to itself."""
 
+import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from stand_ins import FPS, noise_clip
 
-from pulse_plantain.calls import RunningCalls
+from pulse_plantain.calls import RunningCalls, choose_clip, warn_of_steps
 
 CROP = (0, 0, 64, 48)
 
@@ -81,3 +82,24 @@ def test_the_innermost_call_of_a_thread_is_its_own():
     with pytest.raises(RuntimeError), running.start():
         raise RuntimeError("broken off")
     assert running.get_own() is not outer
+
+
+def test_a_clip_has_two_names_and_what_means_nothing_is_warned_of(caplog):
+    logging.getLogger("diffusers").propagate = True
+    assert choose_clip("a.mp4", None, {}) == choose_clip(None, "a.mp4", {}) == "a.mp4"
+    assert choose_clip(None, "a.mp4", {"prompt": None}) == "a.mp4" and not caplog.text
+    choose_clip(None, "a.mp4", {"prompt": "a pulse", "guidance_scale": 4.0, "height": None})
+    assert "ignored: prompt, guidance_scale; the adapter has one prompt" in caplog.text
+    with pytest.raises(TypeError, match="has no argument 'frames'"):
+        choose_clip("a.mp4", None, {"frames": 3})
+    for clip, image in ((None, None), ("a.mp4", "b.mp4")):
+        with pytest.raises(TypeError, match="give one clip, as clip= or as image="):
+            choose_clip(clip, image, {})
+
+
+def test_more_steps_than_were_trained_are_warned_of(caplog):
+    logging.getLogger("diffusers").propagate = True
+    warn_of_steps(1, 1)
+    assert not caplog.text
+    warn_of_steps(4, 1)
+    assert "was trained for 1 step of the flow: with 4 it draws worse" in caplog.text

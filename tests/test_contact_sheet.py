@@ -1,11 +1,16 @@
 """Contact sheets: what is kept of a clip on one, and the command that makes them."""
 
 import numpy as np
+import pytest
 from conftest import ROOT, run_script
 from PIL import Image
 
-from pulse_plantain.contact_sheet import frames_from_contact_sheet, make_contact_sheet
-from pulse_plantain.video import Clock
+from pulse_plantain.contact_sheet import (
+    frames_from_contact_sheet,
+    make_contact_sheet,
+    open_contact_sheet,
+)
+from pulse_plantain.video import ClipError, Clock
 
 DEMO = ROOT / "assets" / "demo.mp4"
 
@@ -34,3 +39,18 @@ def test_the_script_makes_the_sheet_that_comes_with_the_project(tmp_path, capsys
     assert "no 8 s from 60 s on" in capsys.readouterr().err
     assert not (tmp_path / "b.png").exists()
     assert run_script("contact_sheet") == 2
+
+
+def test_a_picture_that_is_no_contact_sheet_is_refused_with_its_size():
+    """A landscape of light and dark fields, which the grid divides all the same."""
+    rng = np.random.default_rng(0)
+    fields = rng.integers(0, 255, (9, 16, 3), dtype=np.uint8).repeat(120, 0).repeat(120, 1)
+    photograph = Image.fromarray(fields)
+    assert photograph.size == (1920, 1080)
+    for picture in (photograph, photograph.crop((0, 0, 1320, 852))):
+        size = "{} x {}".format(*picture.size)
+        with pytest.raises(ClipError, match=f"picture of {size} pixels is no contact sheet of 8 x"):
+            open_contact_sheet(picture)
+    bundled = Image.open(ROOT / "assets" / "contact-sheet.png")
+    assert len(open_contact_sheet(bundled)) == 96
+    assert len(open_contact_sheet(Image.new("RGB", (1200, 800), "grey"))) == 96  # dull, but one

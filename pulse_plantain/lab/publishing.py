@@ -55,7 +55,7 @@ def write_root(root: Path) -> None:
     """
     set_pulse_values(root / ADAPTER / WEIGHTS_FILE, {})  # a header that older PEFTs take, too
     pipe = PulsePipeline.from_pretrained(root / BASE)
-    pipe.load_lora_weights(root / ADAPTER)
+    pipe.load_lora_weights(str(root / ADAPTER))
     for name in COMPONENTS:
         shutil.rmtree(root / name, ignore_errors=True)
         shutil.copytree(root / BASE / name, root / name, copy_function=shutil.copyfile)
