@@ -211,7 +211,7 @@ class PulseOutput(BaseOutput):
             "respiration": _plain(breath),
             "parts": [
                 {
-                    **{name: _number(getattr(part, name)) for name in WINDOW_FIGURES[2:]},
+                    **{name: _number(getattr(part, name)) for name in WINDOW_FIGURES},
                     "crop": [_number(side) for side in part.crop],
                 }
                 for part in self.parts

@@ -23,6 +23,10 @@ APART = 6.0
 SPREADS = 3.0
 """Smallest difference of their rates in standard deviations."""
 
+LOOK = 20.0
+"""Longest time in s over which parts are compared: a rate changes, and boxes are looked at when the
+search comes by."""
+
 SHARED = 0.1
 """Largest share of the smaller of two boxes that is in the other one."""
 
@@ -37,6 +41,7 @@ class Part:
         bpm: heart rate.
         bpm_uncertainty: half of the central 68 % of its posterior, in bpm.
         confidence: chance that there is a pulse and its rate within 3 bpm of ``bpm``.
+        start, end: s, of the time over which it was read.
     """
 
     box: search.Box
@@ -44,25 +49,38 @@ class Part:
     bpm: float
     bpm_uncertainty: float
     confidence: float
+    start: float
+    end: float
 
 
-def read_parts(drawn: Iterable[reader.Drawn], weights: posterior.Weights) -> list[Part]:
-    """Every box that was looked at, read by itself over the time it was looked at."""
+def list_spans(drawn: Iterable[reader.Drawn]) -> list[tuple[float, float]]:
+    """The times in s over which boxes were looked at, those of :data:`LOOK` at most, each once."""
+    ends: dict[search.Box, tuple[float, float]] = {}
+    for one in drawn:
+        start, end = ends.get(one.place, (np.inf, -np.inf))
+        ends[one.place] = min(start, one.window.start), max(end, one.window.end)
+    return sorted({span for span in ends.values() if span[1] - span[0] <= LOOK})
+
+
+def read_parts(
+    drawn: Iterable[reader.Drawn], weights: posterior.Weights, span: tuple[float, float]
+) -> list[Part]:
+    """Every box that was looked at in a span of time in s, read by itself."""
     places: dict[search.Box, list[reader.Drawn]] = {}
     for one in drawn:
-        if one.counts:
+        inside = one.window.start >= span[0] - 1e-6 and one.window.end <= span[1] + 1e-6
+        if one.counts and inside:
             places.setdefault(one.place, []).append(one)
     parts = []
     for box, own in places.items():
-        span = (min(one.window.start for one in own), max(one.window.end for one in own))
         found = search.read_drawn(own, weights, span).read_clip(*span)
         crop = own[-1].window.crop
-        parts.append(Part(box, crop, found.bpm, found.uncertainty, found.confidence))
+        parts.append(Part(box, crop, found.bpm, found.uncertainty, found.confidence, *span))
     return parts
 
 
-def find_two_rates(drawn: Iterable[reader.Drawn], weights: posterior.Weights) -> list[Part]:
-    """The two surest parts that clearly carry two rates.
+def find_two_rates(drawn: Sequence[reader.Drawn], weights: posterior.Weights) -> list[Part]:
+    """The two surest parts that clearly carry two rates at one time.
 
     Args:
         drawn: of a clip.
@@ -72,8 +90,10 @@ def find_two_rates(drawn: Iterable[reader.Drawn], weights: posterior.Weights) ->
         two parts from left to right that hardly overlap, each sure, their rates too far apart to be
         one; none where there are no such parts.
     """
-    sure = [part for part in read_parts(drawn, weights) if part.confidence >= SURE]
-    pairs = [pair for pair in combinations(sure, 2) if _differ(*pair)]
+    pairs = []
+    for span in list_spans(drawn):
+        sure = [part for part in read_parts(drawn, weights, span) if part.confidence >= SURE]
+        pairs += [pair for pair in combinations(sure, 2) if _differ(*pair)]
     if not pairs:
         return []
     surest = max(pairs, key=lambda pair: min(part.confidence for part in pair))

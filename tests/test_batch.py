@@ -9,7 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import crew
+import jsonschema
 import pytest
+from conftest import ROOT
 from PIL import Image
 from stand_ins import BPM
 from test_output import assemble
@@ -227,8 +229,8 @@ def test_many_clips_without_a_table_are_a_line_each(painted, loaded, many, capsy
 
 
 def test_two_rates_in_a_picture_are_noted():
-    part = parts.Part((0, 0, 0.4, 1), (0, 0, 40, 96), 66.04, 1.0, 0.95)
-    other = parts.Part((0.6, 0, 1, 1), (60, 0, 100, 96), 93.0, 1.0, 0.96)
+    part = parts.Part((0, 0, 0.4, 1), (0, 0, 40, 96), 66.04, 1.0, 0.95, 0, 10)
+    other = parts.Part((0.6, 0, 1, 1), (60, 0, 100, 96), 93.0, 1.0, 0.96, 0, 10)
     pulse = replace(assemble(), parts=[part, other])
     (row,) = batch.Asked(Settings()).list_rows("a.mp4", pulse)
     assert row["note"] == (
@@ -237,6 +239,8 @@ def test_two_rates_in_a_picture_are_noted():
     )
     assert batch.Asked(Settings()).list_rows("a.mp4", assemble())[0]["note"] is None
     assert row["note"] in pulse.to_text()
+    schema = json.loads((ROOT / "docs" / "schema" / "pulse.json").read_text())
+    jsonschema.validate(json.loads(json.dumps(pulse.to_dict())), schema)
 
 
 def test_no_pulse_gets_no_number_and_is_no_failure(loaded, many, tmp_path):

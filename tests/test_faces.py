@@ -6,11 +6,12 @@ import torch
 from stand_ins import FPS, GEOMETRY, READING, Painter, noise_clip
 
 from pulse_plantain import parts, search
+from pulse_plantain.bijection import encode_phasor
 from pulse_plantain.drawing import Drawing
 from pulse_plantain.faces import measure_faces
 from pulse_plantain.lab.synthetic import draw_scenes, simulate, split_seeds
-from pulse_plantain.reading import Glance
-from pulse_plantain.sheet import Layout, SheetGeometry
+from pulse_plantain.reading import Glance, read_sheets
+from pulse_plantain.sheet import Layout, SheetGeometry, field_to_sheet
 from pulse_plantain.video import ClipError
 from pulse_plantain.windows import ClipWindow
 
@@ -56,6 +57,8 @@ def test_two_parts_with_two_rates_are_told(pipe, clip):
     assert line.startswith(f"two parts of the picture carry two rates: {left.bpm:.1f} bpm at ")
     plain = pulse.to_dict()["parts"]
     assert plain[0] == {
+        "start": left.start,
+        "end": left.end,
         "bpm": left.bpm,
         "bpm_uncertainty": left.bpm_uncertainty,
         "confidence": left.confidence,
@@ -135,5 +138,26 @@ def test_rendered_faces_side_by_side_carry_two_rates(miniature):
     assert rates == pytest.approx([90.0, 64.6], abs=0.5)
 
 
-def test_a_box_is_read_by_what_was_drawn_of_it_alone():
-    assert parts.read_parts([], READING) == [] and parts.find_two_rates([], READING) == []
+def draw_parts(*looks):
+    """What was drawn of boxes: (box, start in s, bpm) of each, of 8 s."""
+    drawn = []
+    for box, start, bpm in looks:
+        window = ClipWindow.blank(start, start + 8, GEOMETRY)
+        turn = np.exp(2j * np.pi * bpm / 60 * window.times)
+        field = 0.005 * turn[:, None, None] * np.ones((8, 4))
+        sheet = field_to_sheet(encode_phasor(field), GEOMETRY)
+        image = torch.from_numpy(sheet).float().movedim(-1, 0)[None] * 2 - 1
+        drawn += read_sheets([Glance(window, box)], [image], GEOMETRY)
+    return drawn
+
+
+def test_a_rate_that_changes_with_time_is_one_rate():
+    one, other = (0.0, 0.0, 0.4, 1.0), (0.6, 0.0, 1.0, 1.0)
+    together = parts.find_two_rates(draw_parts((one, 0, 70), (other, 0, 90)), READING)
+    assert [part.bpm for part in together] == pytest.approx([70, 90], abs=0.5)
+    assert [(part.start, part.end) for part in together] == [(0, 8), (0, 8)]
+    followed = [(one, start, 70 + start / 2) for start in range(0, 44, 4)]  # 70 to 90 bpm
+    assert parts.find_two_rates(draw_parts(*followed, (other, 40, 90)), READING) == []
+    (left, right) = parts.find_two_rates(draw_parts(*followed, (other, 40, 70)), READING)
+    assert (left.bpm, right.bpm) == pytest.approx((90, 70), abs=0.5) and left.start == 40
+    assert parts.find_two_rates([], READING) == []
