@@ -15,7 +15,6 @@ from PIL import Image
 
 from . import bijection, video
 
-
 FADE, TINT = 0.6, 0.7
 """How much of the grey goes under a full colour, and how much of the colour lies over it."""
 
