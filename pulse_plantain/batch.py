@@ -72,7 +72,7 @@ def find_clips(names: Sequence[str]) -> list[str]:
 
 def _search_folder(folder: Path) -> list[str]:
     """The clips in a folder; itself where it holds still pictures and nothing else."""
-    from .video import PICTURE_SUFFIXES
+    from .animations import PICTURE_SUFFIXES
 
     def natural(path: Path) -> list[Any]:
         parts = re.split(r"(\d+)", path.name)

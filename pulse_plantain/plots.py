@@ -4,6 +4,8 @@ Matplotlib's object interface only, without a display; nothing is measured here.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from textwrap import fill
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,7 +18,69 @@ from .heart_rate import BAND, beat_times, pulse_from_field, spectrum
 from .output import PulseOutput
 from .overlay import phasors_at, pulse_overlay
 
-INK, FAINT, RED = "#1a1a1a", "#9a9a9a", "#d62728"
+INK = "#1a1a1a"
+
+
+@dataclass(frozen=True)
+class Palette:
+    """Colours of the figures.
+
+    Args:
+        paper: behind everything.
+        ink: headings and the rate.
+        note: words and ticks beside them.
+        faint: axes, and a trace that is no pulse.
+        trace: of the pulse.
+        band: around a rate, and under a spectrum.
+    """
+
+    paper: str
+    ink: str
+    note: str
+    faint: str
+    trace: str
+    band: str
+
+
+LIGHT = Palette("white", INK, "#4a4a4a", "#9a9a9a", "#d62728", "#f0b0b0")
+DARK = Palette("#0b0f19", "#f2f2f2", "#c4c8d0", "#7d8594", "#ff6b6b", "#7a3238")
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a page of figures is drawn.
+
+    Args:
+        palette: its colours.
+        width: in inches; the letters keep their size.
+        dpi: pixels an inch.
+        headline: whether the rate stands above; a page on a screen says it itself.
+        stacked: one figure below the other, for a narrow screen.
+    """
+
+    palette: Palette = LIGHT
+    width: float = 12.0
+    dpi: int = 110
+    headline: bool = True
+    stacked: bool = False
+
+
+PRINT = Style()
+"""A page that stands alone."""
+
+
+def choose_style(dark: bool, narrow: bool) -> Style:
+    """The style of figures within a page on a screen.
+
+    Args:
+        dark: whether the page is dark.
+        narrow: whether it is a phone's.
+    """
+    palette = DARK if dark else LIGHT
+    if narrow:
+        return Style(palette, width=4.1, dpi=190, headline=False, stacked=True)
+    return Style(palette, width=9.6, dpi=130, headline=False)
+
 
 CURVE_FROM = 15
 """Seconds from which a recording is long enough for a curve of its heart rate."""
@@ -48,7 +112,7 @@ def colour_wheel(size: int, padding: float = 1.0) -> np.ndarray:
     return np.concatenate([encode(phase, amplitude), inside[..., None]], -1)
 
 
-def draw_wheel(axes: Axes, size: int = 400, labels: bool = True) -> None:
+def draw_wheel(axes: Axes, size: int = 400, labels: bool = True, ink: str = INK) -> None:
     """Draw the colour wheel with rings at round amplitudes into axes."""
     reach = 1.5 if labels else 1.02
     axes.imshow(colour_wheel(size), extent=(-1, 1, -1, 1), interpolation="bilinear", zorder=1)
@@ -70,7 +134,7 @@ def draw_wheel(axes: Axes, size: int = 400, labels: bool = True) -> None:
     ):
         x, y = 1.1 * np.sin(np.deg2rad(phase)), 1.1 * np.cos(np.deg2rad(phase))
         across = "bottom" if phase == 0 else "top" if phase == 180 else "center"
-        axes.text(x, y, text, color=INK, fontsize=7, ha=side, va=across)
+        axes.text(x, y, text, color=ink, fontsize=7, ha=side, va=across)
 
 
 def find_surest_window(output: PulseOutput) -> int:
@@ -99,45 +163,64 @@ def list_beat_moments(output: PulseOutput) -> np.ndarray:
 
 
 def plot_result(
-    output: PulseOutput, pictures: Sequence[tuple[float, np.ndarray]] = (), title: str = ""
+    output: PulseOutput,
+    pictures: Sequence[tuple[float, np.ndarray]] = (),
+    title: str = "",
+    style: Style = PRINT,
 ) -> Figure:
     """All of a measurement on one page.
+
+    Where no pulse was found there is no spectrum: its highest line would look like a rate.
 
     Args:
         output: PulseOutput with its sheets.
         pictures: (time in s, picture [H, W, 3]) to lay the field over, those of list_beat_moments;
             none for a sheet that was read back.
         title: name of the clip.
+        style: of the page.
 
     Returns:
         matplotlib Figure, to be saved.
     """
     number = find_surest_window(output)
+    found, curved = bool(np.isfinite(output.bpm)), len(output.curve.times) >= CURVE_FROM
     # Rows in inches, so that pictures of any shape leave no holes.
-    rows = [1.7, 1.8]
-    if len(output.curve.times) >= CURVE_FROM:
-        rows.append(1.5)
+    beat = []
     if pictures:
         height, width = pictures[0][1].shape[:2]
-        rows.insert(0, min(2.05 * height / width, 3.2))
-    above, between, below, page = 0.85, 0.68, 0.5, 12.0
+        beat = [min(style.width / 5.85 * height / width, 3.2 if style.headline else 1.5)]
+        if style.stacked:
+            beat = [min((style.width - 1) * height / width + 0.2, 3.4), 1.6]
+    below_that = [1.7, 1.8, 1.5] if style.headline else [1.0, 1.35, 1.15]
+    rows = [*beat, *below_that[:2], *below_that[1:2] * (found and style.stacked)]
+    rows += below_that[2:] * curved
+    above, between, below = (0.85, 0.68, 0.5) if style.headline else (0.25, 0.62, 0.45)
+    between += 0.25 * style.stacked  # titles take two lines
+    left = 0.72 / style.width
     total = above + sum(rows) + between * (len(rows) - 1) + below
-    figure = Figure(figsize=(page, total), dpi=110, facecolor="white")
+    paper = style.palette.paper
+    figure = Figure(figsize=(style.width, total), dpi=style.dpi, facecolor=paper)
     FigureCanvasAgg(figure)
     grid = figure.add_gridspec(
         len(rows), 1, height_ratios=rows, hspace=between / np.mean(rows),
-        left=0.06, right=0.975, bottom=below / total, top=1 - above / total,
+        left=left, right=1 - 0.3 / style.width, bottom=below / total, top=1 - above / total,
     )  # fmt: skip
-    _headline(figure, output, title)
+    if style.headline:
+        _headline(figure, output, title)
     if pictures:
-        _draw_beat(figure, grid[0], output, number, pictures)
-    place = 1 if pictures else 0
-    _draw_sheet(figure.add_subplot(grid[place]), output, number)
-    lower = grid[place + 1].subgridspec(1, 2, width_ratios=(2.1, 1), wspace=0.13)
-    if len(output.curve.times) >= CURVE_FROM:
-        _draw_curve(figure.add_subplot(grid[-1]), output)
-    _draw_trace(figure.add_subplot(lower[0]), output)
-    _draw_spectrum(figure.add_subplot(lower[1]), output)
+        _draw_beat(figure, list(grid)[: len(beat)], output, number, pictures, style)
+    free = iter(list(grid)[len(beat) :])
+    _draw_sheet(figure.add_subplot(next(free)), output, number, style)
+    if found and not style.stacked:
+        lower = next(free).subgridspec(1, 2, width_ratios=(2.1, 1), wspace=0.13)
+        _draw_trace(figure.add_subplot(lower[0]), output, style)
+        _draw_spectrum(figure.add_subplot(lower[1]), output, style)
+    else:
+        _draw_trace(figure.add_subplot(next(free)), output, style)
+        if found:
+            _draw_spectrum(figure.add_subplot(next(free)), output, style)
+    if curved:
+        _draw_curve(figure.add_subplot(next(free)), output, style)
     return figure
 
 
@@ -178,27 +261,29 @@ def plot_regions(output: PulseOutput) -> Figure:
             )  # fmt: skip
         axes.set_title(title, fontsize=9, color=INK, loc="left")
         figure.colorbar(image, ax=axes, shrink=0.7).ax.tick_params(labelsize=7)
-        _plain(axes)
+        _plain(axes, PRINT)
     return figure
 
 
-def _draw_beat(figure, row, output, number, pictures):
+def _draw_beat(figure, rows, output, number, pictures, style):
     """The field over the pictures of one beat, and the wheel that says what its colours mean."""
     window = output.windows[number]
     left, top, right, bottom = window.crop
-    columns = row.subgridspec(
-        1, len(pictures) + 1, wspace=0.04, width_ratios=[1] * len(pictures) + [1.25]
-    )
-    for column, (time, picture) in enumerate(pictures):
-        axes = figure.add_subplot(columns[column])
+    if style.stacked:
+        places = [*rows[0].subgridspec(2, 2, wspace=0.04, hspace=0.14), rows[1]]
+    else:
+        shares = [1] * len(pictures) + [1.25]
+        places = list(rows[0].subgridspec(1, len(shares), wspace=0.04, width_ratios=shares))
+    for place, (time, picture) in zip(places, pictures, strict=False):
+        axes = figure.add_subplot(place)
         phasors = phasors_at(output.field[number], window.start, window.end, time)
         axes.imshow(pulse_overlay(picture, phasors, window.crop)[1])
         x, y = [left, right, right, left, left], [top, top, bottom, bottom, top]
         axes.plot(x, y, color="white", lw=0.7, alpha=0.6)
         axes.set(xlim=(-0.5, picture.shape[1] - 0.5), ylim=(picture.shape[0] - 0.5, -0.5))
-        axes.set_title(f"{time:.2f} s", fontsize=8, color=INK, pad=3)
+        axes.set_title(f"{time:.2f} s", fontsize=8, color=style.palette.ink, pad=3)
         axes.axis("off")
-    draw_wheel(figure.add_subplot(columns[-1]))
+    draw_wheel(figure.add_subplot(places[-1]), ink=style.palette.ink)
 
 
 def _headline(figure, output, title):
@@ -214,7 +299,7 @@ def _headline(figure, output, title):
     figure.text(0.975, s=f"{title}\n{note}", fontsize=9, color="#555555", ha="right", **place)
 
 
-def _draw_sheet(axes, output, number):
+def _draw_sheet(axes, output, number, style):
     """The pulse sheet of one window with its bands side by side, each with its own time axis."""
     window, sheet = output.windows[number], np.asarray(output.sheet[number])
     bands = output.field.shape[-1]
@@ -227,49 +312,44 @@ def _draw_sheet(axes, output, number):
     axes.set_xticks(np.arange(bands) + 0.5, [f"{middle:g} s"] * bands)
     axes.set_xticks(np.arange(bands + 1), minor=True)
     axes.set_yticks([0, 1], ["top", "bottom"])
-    axes.set_title(
+    words = (
         f"pulse sheet: {bands} bands of the picture from left to right, each from "
-        f"{window.start:g} to {window.end:g} s; one rainbow is one beat",
-        fontsize=9, color=INK, loc="left",
-    )  # fmt: skip
-    _plain(axes)
+        f"{window.start:g} to {window.end:g} s"
+    )
+    if np.isfinite(output.bpm):
+        words += "; one rainbow is one beat"
+    _finish(axes, words, style)
 
 
-def _draw_trace(axes, output):
+def _draw_trace(axes, output, style):
     fine = np.linspace(output.times[0], output.times[-1], 8 * len(output.times))
     smooth = CubicSpline(output.times, 100 * np.asarray(output.bvp))(fine)
-    axes.plot(fine, smooth, color=RED, lw=1.3)
-    axes.axhline(0, color=FAINT, lw=0.5)
-    title = "blood volume pulse, AC/DC (%)"
-    if np.isfinite(output.bpm):
+    palette, found = style.palette, np.isfinite(output.bpm)
+    axes.plot(fine, smooth, color=palette.trace if found else palette.faint, lw=1.3)
+    axes.axhline(0, color=palette.faint, lw=0.5)
+    title = "blood volume pulse, AC/DC (%); dots: beats" if found else "what was drawn, AC/DC (%)"
+    if found:
         beats = output.times[0] + beat_times(np.asarray(output.bvp), output.sampling_rate)
-        axes.plot(beats, np.interp(beats, fine, smooth), "o", color=INK, ms=3)
-        title += "; dots: beats"
+        axes.plot(beats, np.interp(beats, fine, smooth), "o", color=palette.ink, ms=3)
     axes.set_xlim(output.times[0], output.times[-1])
-    axes.set_xlabel("time (s)", fontsize=8)
-    axes.set_title(title, fontsize=9, color=INK, loc="left")
-    _plain(axes)
+    _finish(axes, title, style, "time (s)")
 
 
-def _draw_curve(axes, output):
+def _draw_curve(axes, output, style):
     """The posterior's rate second by second with its band; the surer, the darker."""
     curve = output.curve
     for times, bpm, low, high, confidence in _cut_curve(curve):
         alpha = float(np.clip(confidence, 0.05, 1))
-        axes.fill_between(times, low, high, color="#e9a0a0", lw=0, alpha=alpha)
-        axes.plot(times, bpm, color=INK, lw=1.4, alpha=alpha)
+        axes.fill_between(times, low, high, color=style.palette.band, lw=0, alpha=alpha)
+        axes.plot(times, bpm, color=style.palette.ink, lw=1.4, alpha=alpha, solid_capstyle="butt")
     sure = curve.confidence >= 0.5
     if sure.any():
         bottom, top = curve.low[sure].min(), curve.high[sure].max()
         axes.set_ylim(bottom - 5, top + 5)
     half = 0.5 * (curve.times[1] - curve.times[0])
     axes.set_xlim(curve.times[0] - half, curve.times[-1] + half)
-    axes.set_xlabel("time (s)", fontsize=8)
-    axes.set_title(
-        "heart rate (bpm) with its central 68 %; the darker, the surer",
-        fontsize=9, color=INK, loc="left",
-    )  # fmt: skip
-    _plain(axes)
+    words = "heart rate (bpm) with its central 68 %; the stronger, the surer"
+    _finish(axes, words, style, "time (s)")
 
 
 def _cut_curve(curve):
@@ -280,26 +360,31 @@ def _cut_curve(curve):
         yield *columns, curve.confidence[both].mean()
 
 
-def _draw_spectrum(axes, output):
+def _draw_spectrum(axes, output, style):
     frequencies, power = spectrum(np.asarray(output.bvp), output.sampling_rate)
     shown = (frequencies > BAND[0] - 0.2) & (frequencies < BAND[1] + 0.2)
     power = power[shown] / max(power[shown].max(), 1e-30)
-    axes.fill_between(60 * frequencies[shown], power, color="#f3c5c5", lw=0)
-    axes.plot(60 * frequencies[shown], power, color=RED, lw=1)
-    if np.isfinite(output.bpm):
-        axes.axvline(output.bpm, color=INK, lw=0.8, ls=(0, (4, 3)))
-        right = output.bpm < 150
-        axes.annotate(f"{output.bpm:.1f}", (output.bpm, 1), xytext=(4 if right else -4, -2),
-                      textcoords="offset points", fontsize=9, color=INK, va="top",
-                      ha="left" if right else "right")  # fmt: skip
+    palette = style.palette
+    axes.fill_between(60 * frequencies[shown], power, color=palette.band, lw=0)
+    axes.plot(60 * frequencies[shown], power, color=palette.trace, lw=1)
+    axes.axvline(output.bpm, color=palette.ink, lw=0.8, ls=(0, (4, 3)))
+    right = output.bpm < 150
+    axes.annotate(f"{output.bpm:.1f}", (output.bpm, 1), xytext=(4 if right else -4, -2),
+                  textcoords="offset points", fontsize=9, color=palette.ink, va="top",
+                  ha="left" if right else "right")  # fmt: skip
     axes.set(xlim=(60 * BAND[0] - 6, 60 * BAND[1] + 6), ylim=(0, 1.08), yticks=[])
-    axes.set_xlabel("beats per minute", fontsize=8)
-    axes.set_title("spectrum", fontsize=9, color=INK, loc="left")
-    _plain(axes)
+    _finish(axes, "spectrum", style, "beats per minute")
     axes.spines["left"].set_visible(False)
 
 
-def _plain(axes):
-    axes.tick_params(labelsize=8, colors="#444444", length=3)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+def _finish(axes, title, style, below=""):
+    """Title, label of the time or rate axis and colours of axes."""
+    palette = style.palette
+    width = axes.get_position().width * style.width  # inches; 13 letters of 9 points in each
+    axes.set_title(fill(title, int(13 * width)), fontsize=9, color=palette.ink, loc="left")
+    axes.set_xlabel(below, fontsize=8, color=palette.note)
+    axes.tick_params(labelsize=8, colors=palette.note, length=3)
+    axes.set_facecolor(palette.paper)
+    for side, spine in axes.spines.items():
+        spine.set_color(palette.note)
+        spine.set_visible(side in ("left", "bottom"))

@@ -1,10 +1,17 @@
 """Pictures of a field over a face: where the colours are, and when."""
 
 import numpy as np
+import pytest
 from clips import STAMPS, small_clip
 
 from pulse_plantain.output import PulseWindow
-from pulse_plantain.overlay import phasors_at, pulse_overlay, write_overlay_video
+from pulse_plantain.overlay import (
+    Film,
+    film_overlays,
+    phasors_at,
+    pulse_overlay,
+    write_overlay_video,
+)
 from pulse_plantain.video import Clock, read_frames
 
 
@@ -39,3 +46,46 @@ def test_overlay_video_keeps_the_times(tmp_path):
     np.testing.assert_allclose(times, STAMPS - STAMPS[0], atol=1e-4)
     mean = np.stack(read).mean((0, 1, 2))
     assert mean[1] > mean[0] + 60 and mean[1] > mean[2] + 60
+
+
+def make_field():
+    """A field [1, 96, 8, 4] of 8 s whose amplitude and phase change from cell to cell."""
+    times = (np.arange(96) + 0.5) / 12
+    rows, bands = np.arange(8)[:, None], np.arange(4)
+    cells = (0.003 + 0.001 * rows) * np.exp(0.4j * bands + 0.2j * rows)
+    return (np.exp(2j * np.pi * 1.2 * times)[:, None, None] * cells)[None]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_a_film_shows_what_a_picture_shows(dtype):
+    x, y = np.meshgrid(np.linspace(0, 1, 150), np.linspace(0, 1, 120))
+    picture = np.stack([x, y, 0.5 + 0 * x], -1)
+    picture = (picture * (1 if dtype == np.float32 else np.iinfo(dtype).max)).astype(dtype)
+    field, crop = make_field(), (20.4, 10.7, 130.2, 111.9)
+    window = PulseWindow(0.0, 8.0, 72.0, 1.0, crop)
+    worst = 0.0
+    for time, frame in film_overlays([picture] * 80, [window], field, clock=Clock(fps=10)):
+        if round(10 * time) % 13:
+            continue
+        exact = 255 * pulse_overlay(picture, phasors_at(field[0], 0, 8, time), crop)[1]
+        apart = np.abs(frame.to_ndarray(format="rgb24") - exact)
+        inside = apart[14:-12, 24:-24]  # at the crop's edge chroma is one for 2 x 2 pixels
+        assert np.percentile(inside, 99) < 12, time
+        worst = max(worst, apart.mean())
+    assert 0 < worst < 2  # levels of 255
+
+
+def test_a_film_is_as_large_and_as_fast_as_it_may_be_and_keeps_its_times(tmp_path):
+    picture = np.full((50, 121, 3), 90, np.uint8)
+    window = PulseWindow(0.0, 1.0, 72.0, 1.0, (60.5, 0, 121, 50))  # the right half
+    path = tmp_path / "film.mp4"
+    film = Film(side=61, rate=20)
+    write_overlay_video(path, [picture] * 60, [window], make_field(), Clock(fps=60), film)
+    times, read = zip(*read_frames(path), strict=True)
+    np.testing.assert_allclose(times, np.arange(20) / 20, atol=1e-4)
+    assert read[0].shape == (24, 60, 3)  # 25.2 x 61, even
+    chroma = np.ptp(np.stack(read).astype(int), axis=-1).mean((0, 1))
+    assert chroma[:28].max() < 12 and chroma[34:].min() > 60
+    write_overlay_video(path, [picture] * 60, [window], make_field(), Clock(fps=60))
+    times, read = zip(*read_frames(path), strict=True)
+    assert len(times) == 30 and read[0].shape == (50, 120, 3)

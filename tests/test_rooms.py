@@ -49,7 +49,7 @@ ARROWS = {
     "loading": {"adapter", "pipeline"},
     "settings": {"drawing", "loading", "output", "pipeline", "video", "windows"},
     "tables": {"files"},
-    "batch": {"output", "settings", "tables", "video"},
+    "batch": {"animations", "output", "settings", "tables", "video"},
     "live": {"settings", "stream", "video"},
     "cli": {
         *("batch", "files", "live", "loading", "output", "overlay", "plots", "settings", "tables"),
