@@ -259,9 +259,8 @@ def plot_regions(output: PulseOutput) -> Figure:
                 (x + end) / 2, (y + low_side) / 2, region.name.replace(" ", "\n"), color="white",
                 fontsize=7, ha="center", va="center", bbox={"fc": INK, "alpha": 0.4, "lw": 0},
             )  # fmt: skip
-        axes.set_title(title, fontsize=9, color=INK, loc="left")
         figure.colorbar(image, ax=axes, shrink=0.7).ax.tick_params(labelsize=7)
-        _plain(axes, PRINT)
+        _finish(axes, title, PRINT)
     return figure
 
 

@@ -52,4 +52,4 @@ def test_what_is_no_stream_is_refused_in_one_line(monkeypatch, tmp_path):
         stream.open_stream(str(tmp_path / "nothing"))
     with pytest.raises(ClipError) as caught:
         stream.open_camera(str(tmp_path / "no camera"))
-    assert "\n" not in str(caught.value) and "no camera: not a video" in str(caught.value)
+    assert "\n" not in str(caught.value) and "no camera: not a camera" in str(caught.value)
