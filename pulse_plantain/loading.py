@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from .adapter import CONFIG_FILE, PROMPT_FILE, WEIGHTS_FILE
+from .lora import find_layers
 from .pipeline import GPU_DTYPES, PulsePipeline
 
 
@@ -35,7 +36,9 @@ def load_pipeline(
 ) -> PulsePipeline:
     """A pipeline with its adapter, ready to be called.
 
-    The text encoder is left out where the adapter's folder holds the prompt's embeddings.
+    The text encoder is left out where the adapter's folder holds the prompt's embeddings. The
+    adapter is fused into the weights, and on a CPU the VAE's convolutions run with their channels
+    last: the same drawings in less time.
 
     Args:
         model: pipeline folder or Hub id; the miniature where None.
@@ -58,6 +61,10 @@ def load_pipeline(
         pipe.load_prompt_embeds(prompt)
     if adapter:
         pipe.load_lora_weights(str(adapter), weight_name=WEIGHTS_FILE)
+        if find_layers(pipe.transformer):  # none where the weights held it already
+            pipe.fuse_lora()
+    if device.type == "cpu":
+        pipe.vae.to(memory_format=torch.channels_last)
     pipe.set_progress_bar_config(disable=True)
     return pipe.to(device)
 

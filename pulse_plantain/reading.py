@@ -80,13 +80,13 @@ class Glance:
     Attributes:
         window: as the model sees it.
         place: name of the part, the same for windows of other times that show it.
-        fine: the finely divided window of the whole picture that it was cut from, None where
-            there is none.
+        around: [samples, parts] green of parts of the whole picture (:func:`divide_picture`); None
+            where there is none.
     """
 
     window: windowing.ClipWindow
     place: Any
-    fine: windowing.ClipWindow | None = None
+    around: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -140,21 +140,33 @@ def turn_back(values: np.ndarray, sampling_rate: float, rates: np.ndarray) -> np
     return np.tensordot(turns, values - level, 1) / taper.sum()
 
 
-def find_common_motion(window: windowing.ClipWindow, rate: float, blocks: int = 8) -> float:
+def divide_picture(window: windowing.ClipWindow, blocks: int = 8) -> np.ndarray:
+    """How parts of a whole picture change, in green, by which they are compared.
+
+    Args:
+        window: of the whole picture, its rows and bands multiples of ``blocks``.
+        blocks: parts along each side.
+
+    Returns:
+        [samples, blocks^2].
+    """
+    samples, rows = window.motion.shape[:2]
+    green = window.motion[..., 1].reshape(samples, blocks, rows // blocks, blocks, -1)
+    return green.mean((2, 4)).reshape(samples, -1)
+
+
+def find_common_motion(around: np.ndarray, sampling_rate: float, rate: float) -> float:
     """How far a whole picture moves as one at a heart rate, face and background alike.
 
     Args:
-        window: of a whole picture, its rows and bands multiples of ``blocks``.
+        around: [samples, parts] of :func:`divide_picture`.
+        sampling_rate: Hz.
         rate: bpm.
-        blocks: parts along each side that are compared, in green.
 
     Returns:
         log odds of |mean|^2 / mean |.|^2 of the parts' amplitudes.
     """
-    samples, rows = window.motion.shape[:2]
-    green = window.motion[..., 1].reshape(samples, blocks, rows // blocks, blocks, -1)
-    green = green.mean((2, 4)).reshape(samples, -1)
-    return float(_find_unison(turn_back(green, window.sampling_rate, np.array([rate]))[0]))
+    return float(_find_unison(turn_back(around, sampling_rate, np.array([rate]))[0]))
 
 
 def _find_unison(amplitudes: np.ndarray) -> np.ndarray:
@@ -215,8 +227,10 @@ def _read_glance(glance, members, weights, kept):
         **_compare_colours(window, posterior.RATES[strongest]),
         "everywhere": np.nan,
     }
-    if glance.fine is not None:
-        signs["everywhere"] = find_common_motion(glance.fine, posterior.RATES[strongest])
+    if glance.around is not None:
+        signs["everywhere"] = find_common_motion(
+            glance.around, window.sampling_rate, posterior.RATES[strongest]
+        )
     row = np.array([signs[name] for name in posterior.SIGNS], float)
     source = (glance.place, window.seconds)
     witness = posterior.Witness(window.start, window.end, source, lines, row)

@@ -203,10 +203,11 @@ class Search:
         """Draw boxes of windows."""
         if not boxes or not fine:
             return
+        around = [reader.divide_picture(window) for window in fine]
         glances = [
-            reader.Glance(cut_part(window, box, self.layout), box, window)
+            reader.Glance(cut_part(window, box, self.layout), box, parts)
             for box in boxes
-            for window in fine
+            for window, parts in zip(fine, around, strict=True)
         ]
         self.drawn += self.draw(glances)
 

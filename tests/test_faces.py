@@ -10,7 +10,7 @@ from pulse_plantain.bijection import encode_phasor
 from pulse_plantain.drawing import Drawing
 from pulse_plantain.faces import measure_faces
 from pulse_plantain.lab.synthetic import draw_scenes, simulate, split_seeds
-from pulse_plantain.reading import Glance, read_sheets
+from pulse_plantain.reading import Glance, divide_picture, read_sheets
 from pulse_plantain.sheet import Layout, SheetGeometry, field_to_sheet
 from pulse_plantain.video import ClipError
 from pulse_plantain.windows import ClipWindow
@@ -131,7 +131,7 @@ def test_rendered_faces_side_by_side_carry_two_rates(miniature):
         window, rates = render_side_by_side(seeds, seconds)
         for box in ((0.0, 0.2, 0.36, 0.8), (0.64, 0.2, 1.0, 0.8)):
             part = search.cut_part(window, box, miniature.layout)
-            glances.append(Glance(part, box, window))
+            glances.append(Glance(part, box, divide_picture(window)))
     drawn = miniature.draw(glances, Drawing(prompt_embeds=miniature.encode_task_prompt()))
     found = parts.find_two_rates(drawn, miniature.reading_weights)
     assert [part.bpm for part in found] == pytest.approx(rates, abs=3)

@@ -103,7 +103,9 @@ def test_light_that_moves_the_whole_picture_is_seen_and_a_face_is_not():
     part = np.zeros((64, 64, 1))
     part[16:48, 24:48] = 1
     everywhere, face = (
-        reading.find_common_motion(replace(window, motion=(beat * where + noise)), 72.0)
+        reading.find_common_motion(
+            reading.divide_picture(replace(window, motion=(beat * where + noise))), 12.0, 72.0
+        )
         for where in (np.ones((64, 64, 1)), part)
     )
     assert everywhere > 4 and face < -1
@@ -114,11 +116,11 @@ def test_the_picture_around_is_read_at_the_strongest_line():
     around = ClipWindow.blank(0.0, 8.0, layout.geometry)
     beat = 0.004 * np.cos(2 * np.pi * 72 / 60 * around.times)[:, None, None, None]
     noise = 0.002 * np.random.default_rng(0).standard_normal(around.motion.shape)
-    around = replace(around, motion=beat + noise)
-    _, signs = read_one(even_field(), fine=around)
+    around = reading.divide_picture(replace(around, motion=beat + noise))
+    _, signs = read_one(even_field(), around=around)
     nearest = posterior.RATES[np.abs(posterior.RATES - 72).argmin()]
-    assert signs["everywhere"] == reading.find_common_motion(around, nearest) > 4
-    _, elsewhere = read_one(even_field(rate=100.0), fine=around)
+    assert signs["everywhere"] == reading.find_common_motion(around, 12.0, nearest) > 4
+    _, elsewhere = read_one(even_field(rate=100.0), around=around)
     assert elsewhere["everywhere"] < 0
 
 

@@ -46,7 +46,7 @@ ARROWS = {
     "files": set(),
     "overlay": {"bijection", "video"},
     "plots": {"bijection", "heart_rate", "output", "overlay"},
-    "loading": {"adapter", "pipeline"},
+    "loading": {"adapter", "lora", "pipeline"},
     "settings": {"drawing", "loading", "output", "pipeline", "video", "windows"},
     "tables": {"files"},
     "batch": {"animations", "output", "settings", "tables", "video"},

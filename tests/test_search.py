@@ -145,7 +145,7 @@ def test_a_crop_is_looked_at_and_nothing_else():
     looking = search.Search(Layout(GEOMETRY), room.draw, READING, (8,), anywhere=False)
     looking.take([ClipWindow.blank(0.0, 8.0, GEOMETRY)])
     assert [len(look) for look in room.looks] == [1]
-    assert room.looks[0][0].place == search.WHOLE and room.looks[0][0].fine is None
+    assert room.looks[0][0].place == search.WHOLE and room.looks[0][0].around is None
 
 
 def test_the_search_goes_on_over_windows_in_which_a_beat_can_be_missing():
