@@ -3,9 +3,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# Python compiles what is imported when it is first imported, which is a small part of what is there.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
+  -c constraints.txt
 
-.PHONY: demo app test lint assets hub space
+.PHONY: demo app test lint check assets hub space
 
 demo: $(VENV)/run
 	$(BIN)/pulse-plantain --json out/demo.json --plot out/demo.png \
@@ -30,8 +32,11 @@ space: $(VENV)/app
 	rm -rf out/space
 	$(BIN)/python scripts/publish.py --space out/space
 
+test: $(VENV)/dev
+	$(MAKE) --no-print-directory -j 2 lint check
+
 # A file of tests at a time on each of two processes, of one thread each.
-test: $(VENV)/dev lint
+check: $(VENV)/dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/dev
@@ -51,6 +56,7 @@ $(VENV)/app: requirements-app.txt $(VENV)/run
 	$(INSTALL) -r requirements-app.txt
 	@touch $@
 
-$(VENV)/dev: requirements-dev.txt requirements-serve.txt $(VENV)/app
+$(VENV)/dev: $(wildcard requirements*.txt) constraints.txt pyproject.toml | $(VENV)/bin/python
 	$(INSTALL) -r requirements-dev.txt
-	@touch $@
+	$(INSTALL) --no-deps --editable .
+	@touch $(VENV)/run $(VENV)/app $@

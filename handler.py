@@ -25,7 +25,7 @@ from pulse_plantain.contact_sheet import GRID, SECONDS, open_contact_sheet
 from pulse_plantain.loading import load_served
 from pulse_plantain.output import PulseOutput
 from pulse_plantain.plots import list_beat_moments, plot_result
-from pulse_plantain.video import OWN_CLOCK, ClipError, Clock, pictures_at, read_frames
+from pulse_plantain.video import OWN_CLOCK, ClipError, Clock, pictures_at, read_pictures
 
 logger = logging.getLogger(__name__)
 
@@ -207,7 +207,7 @@ def refuse_long(clip: Path, clock: Clock = OWN_CLOCK) -> None:
     Raises:
         ValueError: if it cannot be read or is longer than :data:`MOST_SECONDS`.
     """
-    for time, _ in read_frames(clip, clock):
+    for time, _ in read_pictures(clip, clock):
         if time > MOST_SECONDS:
             raise ValueError(f"clips of up to {MOST_SECONDS:g} s are taken")
 

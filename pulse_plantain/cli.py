@@ -154,7 +154,7 @@ def check_measure(parser: Parser, args: argparse.Namespace) -> None:
         if args.clips or args.video or args.out:
             parser.error("--decode reads a sheet: it takes no clip and makes no video")
         args.command = "decode"
-    if args.webcam is not None or args.stream:
+    if args.webcam is not None or args.stream is not None:
         if args.clips or args.decode or any(files):
             parser.error("--webcam and --stream only print: they take no clip and write no file")
         args.command, args.camera = "watch", args.webcam or ""

@@ -276,6 +276,9 @@ def test_only_no_argument_at_all_measures_the_bundled_clip(capsys):
     assert cli.main([""]) == 2
     printed = capsys.readouterr()
     assert printed.out == "" and printed.err == "pulse-plantain: the clip's name is empty\n"
+    assert cli.main(["--stream", ""]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err == "pulse-plantain: the stream's name is empty\n"
 
 
 def test_what_cannot_be_watched_is_refused(model, clip, tmp_path, capsys):

@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from PIL import Image
+from test_containers import trim
 
 import handler
 from pulse_plantain import cli
@@ -224,6 +225,17 @@ def test_a_video_in_json_is_read_as_the_command_reads_it(endpoint, tmp_path, mon
     answer = json.loads(json.dumps(endpoint(data)))
     assert answer == json.loads(out.read_text())
     assert answer["bpm"] == pytest.approx(BPM, abs=3)
+
+
+def test_a_clip_that_a_phone_trimmed_is_measured(endpoint, tmp_path):
+    """Its first pictures are there, and an edit list hides them."""
+    content = trim(DEMO, tmp_path / "cut.mov", 1.5).read_bytes()
+    assert b"elst" in content
+    answer = endpoint({"inputs": base64_of(content), "parameters": {**FACE, "output": "json"}})
+    last = answer["windows"][-1]
+    assert last["end"] == pytest.approx(8.5, abs=0.05)
+    assert last["bpm"] == pytest.approx(BPM, abs=3)
+    assert answer["lost"]["pictures"] == answer["lost"]["end_seconds"] == 0
 
 
 def test_every_parameter_reaches_the_pipeline(endpoint):
