@@ -67,7 +67,10 @@ STYLE = """
 #plots img, #film video { object-fit: contain; }
 #windows table { width: 100%; }
 #windows h3 { margin: 4px 0; }
-@media (min-width: 900px) { #plots img { max-height: 720px; } }
+#windows th, #windows td { padding: 4px 8px; word-break: normal; }
+#clip .video-container { height: calc(100% - 20px) !important; }
+.main.app { padding: 8px clamp(0px, 4vw - 16px, 32px) !important; }
+#said:has(.progress-level) .prose { visibility: hidden; }
 footer { display: none !important; }
 """
 
@@ -222,11 +225,11 @@ def describe(pulse: PulseOutput, threshold: float) -> str:
 
 
 def tabulate(pulse: PulseOutput) -> str:
-    """The windows as a table in Markdown."""
+    """The windows as a table in Markdown; without a pulse none of them has a rate."""
     rows = ["### Windows of the clip", ""]
     rows += ["| from (s) | to (s) | bpm | confidence |", "| ---: | ---: | ---: | ---: |"]
     for window in pulse.windows:
-        rate = f"{window.bpm:.1f}" if window.bpm > 0 else "–"
+        rate = f"{window.bpm:.1f}" if pulse.found and window.bpm > 0 else "–"
         rows.append(f"| {window.start:.1f} | {window.end:.1f} | {rate} | {window.confidence:.2f} |")
     rows += ["", "### The picture that the generator drew, a sheet for each window"]
     return "\n".join(rows)

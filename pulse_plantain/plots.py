@@ -43,7 +43,7 @@ class Palette:
 
 
 LIGHT = Palette("white", INK, "#4a4a4a", "#9a9a9a", "#d62728", "#f0b0b0")
-DARK = Palette("#0b0f19", "#f2f2f2", "#c4c8d0", "#7d8594", "#ff6b6b", "#7a3238")
+DARK = Palette("#0f0f11", "#f2f2f2", "#c4c8d0", "#7d8594", "#ff6b6b", "#7a3238")
 
 
 @dataclass(frozen=True)
