@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+import numpy as np
 from gradio.utils import get_upload_folder
 
 if TYPE_CHECKING:  # what takes long to import is imported beside the page, see start_loading
@@ -351,7 +352,7 @@ def make_results(
     yield Shown(plots=show(str(shown)), sheet=show(str(sheet)))
     film = folder / "overlay.mp4"
     small = overlay.Film(side=480, rate=15, crf=23)
-    overlay.write_overlay_video(film, source, pulse.windows, pulse.field, film=small)
+    overlay.write_overlay_video(film, source, pulse.windows, np.asarray(pulse.field), film=small)
     yield Shown(film=show(str(film)))
     trace, page, figures = (folder / f"pulse.{suffix}" for suffix in ("csv", "png", "json"))
     write_numbers(pulse, trace, figures)
@@ -427,7 +428,7 @@ def build_page() -> gr.Blocks:
                 said = gr.Markdown(START, elem_id="said")
                 film = gr.Video(
                     label="The drawn colours over the face", autoplay=True, loop=True,
-                    height=250, visible=False, buttons=[], elem_id="film",
+                    height=236, visible=False, buttons=[], elem_id="film",
                 )  # fmt: skip
             with gr.Column(scale=3, min_width=340):
                 advice = gr.Markdown(ADVICE)
