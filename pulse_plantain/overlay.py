@@ -164,7 +164,7 @@ def lay_coat(grey: Image.Image, coat: Coat, crop: Sequence[float]) -> np.ndarray
     """
     width, height = grey.size
     planes = np.full((height * 3 // 2, width), 128, np.uint8)
-    planes[:height] = grey.point(BARE)
+    planes[:height] = np.asarray(grey.point(BARE))
     place, box = _find_place(crop, (height, width), coat.dim.shape)
     under = np.asarray(grey)[place].astype(np.uint16)
     under *= _enlarge(coat.dim, under.shape, box)
@@ -243,8 +243,8 @@ def _draw_grey(picture, side):
     scale = min(1.0, side / max(grey.size))
     if scale < 1:
         grey = grey.resize([round(scale * side) for side in grey.size], Image.Resampling.BILINEAR)
-    even = [max(2, side // 2 * 2) for side in grey.size]  # chroma is stored for 2 x 2 pixels
-    return grey.crop((0, 0, *even)), scale
+    width, height = (max(2, side // 2 * 2) for side in grey.size)  # chroma is for 2 x 2 pixels
+    return grey.crop((0, 0, width, height)), scale
 
 
 def _to_bytes(picture):

@@ -43,7 +43,7 @@ class Palette:
 
 
 LIGHT = Palette("white", INK, "#4a4a4a", "#9a9a9a", "#d62728", "#f0b0b0")
-DARK = Palette("#0b0f19", "#f2f2f2", "#c4c8d0", "#7d8594", "#ff6b6b", "#7a3238")
+DARK = Palette("#0f0f11", "#f2f2f2", "#c4c8d0", "#7d8594", "#ff6b6b", "#7a3238")
 
 
 @dataclass(frozen=True)
@@ -205,11 +205,12 @@ def plot_result(
         len(rows), 1, height_ratios=rows, hspace=between / np.mean(rows),
         left=left, right=1 - 0.3 / style.width, bottom=below / total, top=1 - above / total,
     )  # fmt: skip
+    places = [grid[row] for row in range(len(rows))]
     if style.headline:
         _headline(figure, output, title)
     if pictures:
-        _draw_beat(figure, list(grid)[: len(beat)], output, number, pictures, style)
-    free = iter(list(grid)[len(beat) :])
+        _draw_beat(figure, places[: len(beat)], output, number, pictures, style)
+    free = iter(places[len(beat) :])
     _draw_sheet(figure.add_subplot(next(free)), output, number, style)
     if found and not style.stacked:
         lower = next(free).subgridspec(1, 2, width_ratios=(2.1, 1), wspace=0.13)

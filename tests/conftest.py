@@ -11,6 +11,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach beyond the mac
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def pytest_addoption(parser):
+    parser.addoption("--photographs", metavar="FOLDER", help="take pictures of the page into it")
+
+
 def read_script(name):
     """Everything that scripts/NAME.py defines, by name."""
     return runpy.run_path(str(ROOT / "scripts" / f"{name}.py"))
