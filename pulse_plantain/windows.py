@@ -84,7 +84,7 @@ class RunningMeans:
             if 0 <= knot < last:
                 slope = (self.values[knot + 1] - value) / (stamps[knot + 1] - stamps[knot])
                 value = value + slope * np.float32(into / 2)
-            np.multiply(value, into, out=upto[number])
+            upto[number] = value * into
             upto[number] += area
         means = np.diff(upto, axis=0)
         means /= np.diff(edges).reshape(-1, *[1] * (upto.ndim - 1))

@@ -262,7 +262,7 @@ def test_no_pulse_gets_no_number_and_is_no_failure(loaded, many, tmp_path):
         (["--out", "a.csv", "--workers", "0"], "--workers must be a positive number, got 0"),
         (["--out", "a.csv", "--window", "3"], "window must be 5 to 10 seconds, got 3"),
         (["--out", "a.csv", "--steps", "0"], "num_inference_steps must be a positive integer"),
-        (["--out", "a.csv", "--fps", "0"], "fps must be a positive number"),
+        (["--out", "a.csv", "--fps", "0"], "fps must be a number above 0"),
         (["--json", "a.json"], "are of one clip, here are 2: name a table with --out"),
     ],
 )

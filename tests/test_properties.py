@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pulse_plantain import bijection, posterior, windows
+from pulse_plantain import bijection, cells, posterior, windows
 from pulse_plantain.drawing import Drawing
 from pulse_plantain.pipeline import PulsePipeline
 from pulse_plantain.posterior import RATES, Posterior, Weights, Witness
@@ -122,14 +122,14 @@ def test_box_means_keep_the_area_and_straight_lines(steps, widths, start, seed):
 
 @few
 @given(st.integers(1, 40), st.integers(1, 90), st.floats(0, 0.4), st.floats(0.6, 1))
-def test_area_weights_share_every_pixel_out(cells, length, lower, upper):
+def test_area_weights_share_every_pixel_out(count, length, lower, upper):
     lower, upper = lower * length, upper * length
-    weights = windows.area_weights(lower, upper, cells, length).toarray()
+    weights = cells.area_weights(lower, upper, count, length).toarray()
     np.testing.assert_allclose(weights.sum(1), 1, atol=1e-4)
     covered = np.clip(
         np.minimum(upper, np.arange(length) + 1) - np.maximum(lower, np.arange(length)), 0, 1
     )
-    np.testing.assert_allclose(weights.sum(0), covered * cells / (upper - lower), atol=1e-4)
+    np.testing.assert_allclose(weights.sum(0), covered * count / (upper - lower), atol=1e-4)
 
 
 # -------------------------------------------------------------------------------------- posterior
@@ -180,7 +180,7 @@ def test_arguments_are_good_or_refused_in_one_line(window, stride, crop, form):
     pipe = SimpleNamespace()  # the check looks at nothing but its arguments
     try:
         lengths = windows.window_lengths(window)
-        PulsePipeline.check_inputs(pipe, [], lengths, stride, crop, form, False, Drawing())
+        PulsePipeline.check_inputs(pipe, lengths, stride, crop, form, False, Drawing())
     except ValueError as error:
         assert str(error) and "\n" not in str(error)
         return
