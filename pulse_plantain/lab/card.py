@@ -341,14 +341,16 @@ def describe_speed(results: Results) -> str:
     model = statistics.median(window["model"] for window in result["window_seconds"])
     start = result["speed"]["start"]["command"]
     process = statistics.median(run["wall"] for run in start)
-    figures = result["figures"]
+    figures, memory = result["figures"], ""
+    if "memory_over_10_s" in figures:
+        memory = f", with {figures['memory_over_10_s']:.2f} times the memory of 10 s"
     return (
         f"On a clip of {clip['seconds']:.0f} s, {width} × {height} px, the command takes "
         f"{process:.1f} s from process start to exit, {figures['command_over_import']:.1f} times "
         f"the CPU time of importing diffusers' pipeline alone; the loaded pipeline takes "
         f"{figures['call_cpu_s']:.1f} s of CPU, the model's part of one window (VAE, transformer, "
         f"VAE) {model:.2f} s. 300 s are measured at {figures['times_real_time']:.1f} times "
-        f"real time, with {figures['memory_over_10_s']:.2f} times the memory of one of 10 s. "
+        f"real time{memory}. "
         f"Dividing 10 s into windows takes {figures['encoding_over_decoding_1080p']:.2f} times "
         f"the CPU time of decoding alone at 1080p and "
         f"{figures['encoding_over_decoding_4K']:.2f} times at 4K. `watch` takes "

@@ -23,7 +23,6 @@ import av
 import numpy as np
 import torch
 
-from pulse_plantain.lab.training import measure_peak_gib
 from pulse_plantain.loading import load_pipeline
 from pulse_plantain.search import divide_finely
 from pulse_plantain.video import Clock, read_frames
@@ -43,12 +42,12 @@ class Run:
     Attributes:
         cpu: seconds of all its threads.
         wall: seconds on the clock.
-        peak_gib: the most memory of its process, imports included.
+        peak_gib: the most memory of its process, imports included; None where that is not known.
     """
 
     cpu: float
     wall: float
-    peak_gib: float
+    peak_gib: float | None
 
 
 def run_alone(function: Callable[..., Any], *args: Any) -> Any:
@@ -63,12 +62,24 @@ def gauge(function: Callable[[], object]) -> Run:
     cpu, wall = time.process_time(), time.perf_counter()
     function()
     spent = time.process_time() - cpu, time.perf_counter() - wall
-    return Run(*spent, measure_peak_gib("cpu"))
+    return Run(*spent, read_peak_gib())
 
 
-def take_turns(repeat: int, **runs: Callable[[], Run]) -> dict[str, list[dict[str, float]]]:
+def read_peak_gib() -> float | None:
+    """GiB of the most memory that this process has held; None but on Linux.
+
+    What ``getrusage`` says begins with the memory of the process that started this one.
+    """
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return None
+    (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) / 2**20
+
+
+def take_turns(repeat: int, **runs: Callable[[], Run]) -> dict[str, list[dict[str, Any]]]:
     """What runs took, one of each after the other, ``repeat`` times."""
-    taken: dict[str, list[dict[str, float]]] = {name: [] for name in runs}
+    taken: dict[str, list[dict[str, Any]]] = {name: [] for name in runs}
     for _ in range(repeat):
         for name, run in runs.items():
             taken[name].append(asdict(run()))
@@ -85,7 +96,7 @@ def run_command(words: Sequence[str]) -> Run:
     subprocess.run([sys.executable, *words], capture_output=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Run(cpu, time.perf_counter() - wall, float("nan"))
+    return Run(cpu, time.perf_counter() - wall, None)
 
 
 def stretch_clip(source: Path, path: Path, seconds: float, size: tuple[int, int]) -> Path:
@@ -204,7 +215,7 @@ def measure_speed(script: Path, clip: Path, folder: Path, repeat: int) -> dict[s
 def sum_up(speed: dict[str, Any]) -> dict[str, float]:
     """The figures that have bounds, of :func:`measure_speed`: medians and their ratios."""
 
-    def middle(runs: list[dict[str, float]], name: str = "cpu") -> float:
+    def middle(runs: list[dict[str, Any]], name: str = "cpu") -> float:
         return float(np.median([run[name] for run in runs]))
 
     start, long = speed["start"], speed["long"]
@@ -212,12 +223,14 @@ def sum_up(speed: dict[str, Any]) -> dict[str, float]:
         "command_over_import": middle(start["command"]) / middle(start["importing"]),
         "call_cpu_s": middle(speed["call"]),
         "times_real_time": 300 / long["300 s"]["wall"],
-        "memory_over_10_s": long["300 s"]["peak_gib"] / long["10 s"]["peak_gib"],
         "watch_cpu_s": speed["watch"]["cpu_a_reading"],
     }
+    if long["300 s"]["peak_gib"]:
+        figures["memory_over_10_s"] = long["300 s"]["peak_gib"] / long["10 s"]["peak_gib"]
     for name, runs in speed["encoding"].items():
         decoding, encoding = runs["decoding"], runs["encoding"]
         figures[f"encoding_over_decoding_{name}"] = middle(encoding) / middle(decoding)
-        more = middle(encoding, "peak_gib") - middle(decoding, "peak_gib")
-        figures[f"encoding_more_mb_{name}"] = more * 2**30 / 1e6
+        if encoding[0]["peak_gib"]:
+            more = middle(encoding, "peak_gib") - middle(decoding, "peak_gib")
+            figures[f"encoding_more_mb_{name}"] = more * 2**30 / 1e6
     return figures
