@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
   -c constraints.txt
 
-.PHONY: demo app test lint check assets hub space
+.PHONY: demo app test thorough lint check assets hub space
 
 demo: $(VENV)/run
 	$(BIN)/pulse-plantain --json out/demo.json --plot out/demo.png \
@@ -38,6 +38,10 @@ test: $(VENV)/dev
 # A file of tests at a time on each of two processes, of one thread each.
 check: $(VENV)/dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Those that start many processes or train for long, too.
+thorough: $(VENV)/dev lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "slow or not slow"
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

@@ -83,7 +83,7 @@ class RunningMeans:
             value, area, into = self.values[start], self.areas[start], edge - stamps[start]
             if 0 <= knot < last:
                 slope = (self.values[knot + 1] - value) / (stamps[knot + 1] - stamps[knot])
-                value = value + slope * np.float32(into / 2)
+                value = value + slope * float(into / 2)
             upto[number] = value * into
             upto[number] += area
         means = np.diff(upto, axis=0)

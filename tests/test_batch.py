@@ -314,6 +314,7 @@ def test_an_interrupted_run_waits_for_nobody():
     assert set(multiprocessing.active_children()) <= others
 
 
+@pytest.mark.slow
 def test_workers_write_the_rows_of_one_process(tmp_path, capsys):
     names = [str(tmp_path / f"{number}.mp4") for number in range(3)]
     for number, name in enumerate(names[:2]):

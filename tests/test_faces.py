@@ -66,6 +66,7 @@ def test_two_parts_with_two_rates_are_told(pipe, clip):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("places", [{LEFT: 66.0}, {LEFT: 66, RIGHT: 68}])
 def test_one_rate_is_not_two(pipe, clip, places):
     TwoFaces(pipe, places)

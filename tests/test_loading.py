@@ -140,6 +140,7 @@ def run_routes(place, routes, **environment):
     return json.loads(done.stdout.splitlines()[-1]), done.stderr
 
 
+@pytest.mark.slow
 def test_routes_from_the_hub_and_then_offline(place, expected):
     hub = LocalHub(
         {

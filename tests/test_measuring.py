@@ -43,6 +43,7 @@ def test_imports_are_followed_through_the_rooms_that_are_there():
         follow_imports("pulse_plantain.nothing")
 
 
+@pytest.mark.slow
 def test_rows_are_kept_under_another_name_when_something_they_depend_on_changes(
     folder, tmp_path, monkeypatch
 ):
@@ -121,6 +122,7 @@ def test_evaluate_writes_rows_figures_and_where_they_come_from(
     assert "| pos | 4 |" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_recordings(folder, out, cache):
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "--"]
     script = [ROOT / "scripts" / "evaluate.py", "--data", "synthetic:test"]

@@ -40,7 +40,9 @@ def test_shift_moves_thirds_within_a_chunk():
     assert shifted[:, 2].tolist() == list(range(20))
 
 
-@pytest.mark.parametrize(("name", "reach"), [("deepphys", 0), ("mttscan", 4)])
+@pytest.mark.parametrize(
+    ("name", "reach"), [("deepphys", 0), pytest.param("mttscan", 4, marks=pytest.mark.slow)]
+)
 def test_how_far_a_frame_is_seen(name, reach):
     torch.manual_seed(0)
     network = networks.NETWORKS[name]().eval()

@@ -147,6 +147,7 @@ def test_bfloat16_is_close_to_float32(tiny_pipe):
     assert np.abs(half.sheet - full.sheet).mean() < 0.01 < full.sheet.std()
 
 
+@pytest.mark.slow
 def test_the_types_for_a_gpu_draw_what_float32_draws_and_bfloat16_alone_does_not():
     decoded = []
 

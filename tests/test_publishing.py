@@ -176,7 +176,9 @@ def test_the_snippet_of_the_card_measures_from_the_hub(repository, tmp_path):
     # The code came from the Hub, not from the package that is installed here.
     assert origin.startswith("diffusers_modules.local.") and origin.endswith("False")
     # Of what lies there only the components, the modules and the clip were fetched.
-    asked = [path.split("/", 4)[-1] for path in hub.requests if path.startswith("GET user/")]
+    asked = [
+        path.split("/", 4)[-1] for path in hub.requests if path.startswith(f"GET {ON_THE_HUB}/")
+    ]
     assert {path.split("/")[0] for path in asked if "/" in path} == {
         *("assets", "scheduler", "text_encoder", "tokenizer", "transformer", "vae"),
         "pulse_plantain",

@@ -165,6 +165,7 @@ def watch_the_end(folder):
 WAYS = {"two": 2, "one": 1, "alone": 1, "sharded": 2}  # runs below and their processes
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_that_accumulates_does_sharded_or_not(tmp_path):
     cache = tmp_path / "cache"
     two = launch(tmp_path / "two", 2, cache)
@@ -220,6 +221,7 @@ def test_sharding_spreads_the_base_and_leaves_the_adapter_whole():
         torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_ways_to_train_side_by_side(simulated, straight, tmp_path, monkeypatch):
     shutil.copytree(simulated, tmp_path / "cache")  # of the same clips: straight has made them
     command = ["--ways", "latent", "flow", "full", "--steps", "2", "--batch", "2", "--clips", "4"]

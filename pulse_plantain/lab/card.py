@@ -341,20 +341,22 @@ def describe_speed(results: Results) -> str:
     model = statistics.median(window["model"] for window in result["window_seconds"])
     start = result["speed"]["start"]["command"]
     process = statistics.median(run["wall"] for run in start)
-    figures, memory = result["figures"], ""
+    figures, long = result["figures"], ""
+    if "times_real_time" in figures:
+        long = f" 300 s are measured at {figures['times_real_time']:.1f} times real time."
     if "memory_over_10_s" in figures:
-        memory = f", with {figures['memory_over_10_s']:.2f} times the memory of 10 s"
+        long += f" They take {figures['memory_over_10_s']:.2f} times the memory of 10 s."
+    if "watch_cpu_s" in figures:
+        long += f" `watch` takes {figures['watch_cpu_s']:.2f} s of CPU for a reading a second."
     return (
         f"On a clip of {clip['seconds']:.0f} s, {width} × {height} px, the command takes "
         f"{process:.1f} s from process start to exit, {figures['command_over_import']:.1f} times "
         f"the CPU time of importing diffusers' pipeline alone; the loaded pipeline takes "
         f"{figures['call_cpu_s']:.1f} s of CPU, the model's part of one window (VAE, transformer, "
-        f"VAE) {model:.2f} s. 300 s are measured at {figures['times_real_time']:.1f} times "
-        f"real time{memory}. "
+        f"VAE) {model:.2f} s. "
         f"Dividing 10 s into windows takes {figures['encoding_over_decoding_1080p']:.2f} times "
         f"the CPU time of decoding alone at 1080p and "
-        f"{figures['encoding_over_decoding_4K']:.2f} times at 4K. `watch` takes "
-        f"{figures['watch_cpu_s']:.2f} s of CPU for a reading a second. Measured on "
+        f"{figures['encoding_over_decoding_4K']:.2f} times at 4K.{long} Measured on "
         f"{result['machine']}, with {result['threads']} threads.\n\nSource: {cite(name, result)}."
     )
 

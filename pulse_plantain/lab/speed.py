@@ -25,7 +25,7 @@ import torch
 
 from pulse_plantain.loading import load_pipeline
 from pulse_plantain.search import divide_finely
-from pulse_plantain.video import Clock, read_frames
+from pulse_plantain.video import read_frames
 from pulse_plantain.windows import encode_windows
 
 IMPORT = "import diffusers; diffusers.Flux2KleinPipeline"
@@ -110,7 +110,9 @@ def stretch_clip(source: Path, path: Path, seconds: float, size: tuple[int, int]
     """
     if path.exists():
         return path
-    pictures = [picture for _, picture in read_frames(source, Clock(FPS))]
+    times, shown = zip(*read_frames(source), strict=True)
+    due = np.arange(0, times[-1], 1 / FPS)
+    pictures = [shown[index] for index in np.searchsorted(times, due + 1e-6, "right") - 1]
     course = chain(*([pictures, pictures[-2:0:-1]] * int(np.ceil(FPS * seconds / len(pictures)))))
     part = path.with_suffix(".part.mp4")
     with av.open(str(part), "w") as container:
