@@ -124,6 +124,7 @@ def render_side_by_side(seeds, seconds):
     return ClipWindow(**values), rates
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_rendered_faces_side_by_side_carry_two_rates(miniature):
     seeds = split_seeds("validation", 16)[8::4]

@@ -87,6 +87,7 @@ def test_errors_are_outcomes(error, outcome):
     assert fuzzing.judge(fuzzing.make_variant(0, SEED), fail).outcome == outcome
 
 
+@pytest.mark.slow
 def test_a_process_that_hangs_or_dies_is_an_outcome():
     with fuzzing.Reader(SEED) as reader:
         assert reader.read(8).outcome in ("whole", "less, and said", "refused")
