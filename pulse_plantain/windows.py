@@ -91,23 +91,6 @@ class RunningMeans:
         return means
 
 
-def box_means(stamps: np.ndarray, values: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """:class:`RunningMeans` of a whole signal at once.
-
-    Args:
-        stamps: [n] seconds, rising.
-        values: [n, ...] one a stamp.
-        edges: [m + 1] seconds, rising: the m intervals.
-
-    Returns:
-        [m, ...] float64.
-    """
-    running = RunningMeans()
-    for stamp, value in zip(stamps, values, strict=True):
-        running.add(stamp, np.asarray(value, dtype=float))
-    return running.measure(edges)
-
-
 class _MeanPicture:
     """Running sums of pictures in slots of time, for the mean picture of any later window.
 

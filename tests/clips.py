@@ -8,7 +8,7 @@ import pytest
 
 from pulse_plantain.sheet import Layout, SheetGeometry
 from pulse_plantain.video import ClipError, Clock
-from pulse_plantain.windows import encode_windows
+from pulse_plantain.windows import RunningMeans, encode_windows
 
 GEOMETRY = SheetGeometry(bands=4, samples=96, rows=8, size=(384, 64))
 LAYOUT = Layout(GEOMETRY)
@@ -52,3 +52,11 @@ def refuse(clip, message, fps=None, timestamps=None, **options):
     with pytest.raises(ClipError, match=message) as caught:
         list(encode_windows(clip, LAYOUT, clock=Clock(fps, timestamps), **options))
     assert "\n" not in str(caught.value)
+
+
+def box_means(stamps, values, edges):
+    """Means [m, ...] between edges [m + 1] of a whole signal, [n] stamps and [n, ...] values."""
+    running = RunningMeans()
+    for stamp, value in zip(stamps, values, strict=True):
+        running.add(stamp, np.asarray(value, dtype=float))
+    return running.measure(edges)

@@ -188,3 +188,13 @@ def painted(monkeypatch):
         yield torch.from_numpy(np.stack(sheets)).float().movedim(-1, 1) * 2 - 1
 
     monkeypatch.setattr(PulsePipeline, "decode_sheets", decode_sheets)
+
+
+@pytest.fixture(scope="module")
+def endpoint(miniature):
+    """The handler, serving the miniature."""
+    import handler
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(handler, "load_served", lambda root: miniature)
+        return handler.EndpointHandler(str(ROOT))

@@ -5,10 +5,42 @@ with LocalHub({"user/repo": folder}) as url: ...   # HF_ENDPOINT=url in a fresh 
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlparse
+
+
+def run_fresh(code, place, *words, **environment):
+    """A fresh process in a folder that cannot import this package unless told; it must succeed.
+
+    Args:
+        code: of Python.
+        place: folder that it runs in; what it downloads goes into its ``home``.
+        words: its arguments.
+        environment: as ``HF_ENDPOINT``, the address of a Hub.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words],
+        cwd=place,
+        env={
+            **os.environ,
+            "HF_HOME": str(place / "home"),
+            "HF_HUB_OFFLINE": "0",
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "PYTHONPATH": "",
+            **environment,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
 
 
 class LocalHub:

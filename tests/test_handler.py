@@ -38,13 +38,6 @@ SMALL_FACE = {"crop": [36, 30, 71, 74], "window": 8}
 
 
 @pytest.fixture(scope="module")
-def endpoint(miniature):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(handler, "load_served", lambda root: miniature)
-        return handler.EndpointHandler(str(ROOT))
-
-
-@pytest.fixture(scope="module")
 def sheet():
     """The contact sheet of the bundled clip."""
     return Image.open(ROOT / "assets" / "contact-sheet.png").convert("RGB")

@@ -1,18 +1,15 @@
 """The Hub's own ways: docs/hub.md from top to bottom, the root, its file list, and the Space."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 
 import pytest
 import torch
 import yaml
 from conftest import ROOT, run_script
 from diffusers.loaders.lora_base import _best_guess_weight_name
-from local_hub import LocalHub
+from local_hub import LocalHub, run_fresh
 from safetensors.torch import load_file
 from test_publishing import repository  # noqa: F401 - a fixture
 
@@ -24,28 +21,6 @@ PAGE = ROOT / "docs" / "hub.md"
 REPO = "user/pulse-plantain"
 FACE = "crop=(90, 74, 178, 186), window=8"
 NEEDS = ("scheduler", "text_encoder", "tokenizer", "transformer", "vae")
-
-
-def run(code, place, **environment):
-    """A fresh process that cannot import this package, unless told."""
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=place,
-        env={
-            **os.environ,
-            "HF_HOME": str(place / "home"),
-            "HF_HUB_OFFLINE": "0",
-            "HF_HUB_DISABLE_XET": "1",
-            "HF_HUB_DISABLE_TELEMETRY": "1",
-            "PYTHONPATH": "",
-            **environment,
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done
 
 
 @pytest.fixture
@@ -70,7 +45,7 @@ def test_the_page_runs_from_top_to_bottom(hub, place):
     code = blocks[0] + right + blocks[1] + right + blocks[2] + blocks[3] + blocks[4] + right
     code += blocks[5] + right + blocks[6] + "assert pipe.config.merged_adapter\n"
     with hub as url:
-        done = run(code, place, HF_ENDPOINT=url, PYTHONPATH=str(ROOT))
+        done = run_fresh(code, place, HF_ENDPOINT=url, PYTHONPATH=str(ROOT))
     assert "ignored: prompt; the adapter has one prompt" in done.stderr
     assert done.stdout.splitlines()[1:] == ["(768, 32)"]
     saved = json.loads((place / "saved" / "model_index.json").read_text())

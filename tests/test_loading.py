@@ -13,7 +13,7 @@ import tiny_components
 import torch
 from conftest import ROOT
 from diffusers import Flux2KleinPipeline
-from local_hub import LocalHub
+from local_hub import LocalHub, run_fresh
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from stand_ins import GEOMETRY
@@ -114,29 +114,8 @@ def expected(place):
 
 def run_routes(place, routes, **environment):
     """What each route gives in a fresh process that cannot import from the repo root."""
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            ROUTES,
-            str(place / "pulse"),
-            str(place / "prompt.safetensors"),
-            *routes,
-        ],
-        cwd=place,
-        env={
-            **os.environ,
-            "HF_HOME": str(place / "home"),
-            "HF_HUB_DISABLE_XET": "1",
-            "HF_HUB_DISABLE_TELEMETRY": "1",
-            "PYTHONPATH": "",
-            **environment,
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    names = (str(place / "pulse"), str(place / "prompt.safetensors"))
+    done = run_fresh(ROUTES, place, *names, *routes, **environment)
     return json.loads(done.stdout.splitlines()[-1]), done.stderr
 
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from clips import box_means
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -108,14 +109,14 @@ def test_box_means_keep_the_area_and_straight_lines(steps, widths, start, seed):
     stamps = np.cumsum(steps)
     edges = start + np.concatenate([[0], np.cumsum(widths)])
     values = np.random.default_rng(seed).uniform(0, 1, (len(stamps), 2))
-    means = windows.box_means(stamps, values, edges)
+    means = box_means(stamps, values, edges)
     assert means.shape == (len(widths), 2)
     assert means.min() >= values.min() - 1e-9 and means.max() <= values.max() + 1e-9
-    whole = windows.box_means(stamps, values, edges[[0, -1]])
+    whole = box_means(stamps, values, edges[[0, -1]])
     area = (means * np.diff(edges)[:, None]).sum(0)
     np.testing.assert_allclose(area, whole[0] * (edges[-1] - edges[0]), atol=1e-9)
     inside = (edges[:-1] >= stamps[0]) & (edges[1:] <= stamps[-1])
-    lines = windows.box_means(stamps, 3 * stamps - 1, edges)
+    lines = box_means(stamps, 3 * stamps - 1, edges)
     middles = (edges[1:] + edges[:-1]) / 2
     np.testing.assert_allclose(lines[inside], 3 * middles[inside] - 1, atol=1e-8)
 

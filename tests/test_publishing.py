@@ -1,17 +1,15 @@
 """What `hf upload` puts on the Hub: it is complete, and what its card and docs say is so."""
 
-import os
 import re
 import shlex
 import shutil
 import subprocess
-import sys
 
 import pytest
 import yaml
 from conftest import ROOT
 from huggingface_hub import ModelCard
-from local_hub import LocalHub
+from local_hub import LocalHub, run_fresh
 
 import pulse_plantain
 
@@ -153,23 +151,7 @@ def test_the_snippet_of_the_card_measures_from_the_hub(repository, tmp_path):
     code += "import sys\nprint(type(pipe).__module__, 'pulse_plantain' in sys.modules)\n"
     hub = LocalHub({ON_THE_HUB: repository})
     with hub as url:
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            cwd=tmp_path,
-            env={
-                **os.environ,
-                "HF_ENDPOINT": url,
-                "HF_HOME": str(tmp_path / "home"),
-                "HF_HUB_OFFLINE": "0",
-                "HF_HUB_DISABLE_XET": "1",
-                "HF_HUB_DISABLE_TELEMETRY": "1",
-                "PYTHONPATH": "",
-            },
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    assert done.returncode == 0, done.stderr[-3000:]
+        done = run_fresh(code, tmp_path, HF_ENDPOINT=url)
     measured, origin = done.stdout.splitlines()
     printed = re.search(r"\)  # (.*)$", code, re.M).group(1)
     compare_print(measured, printed)

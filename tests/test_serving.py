@@ -13,19 +13,11 @@ import pytest
 from conftest import ROOT, read_script
 from PIL import Image
 
-import handler
 import serve
 
 DEMO = ROOT / "assets" / "demo.mp4"
 LOAD = read_script("load_test")
 FACE = LOAD["FACE"]
-
-
-@pytest.fixture(scope="module")
-def endpoint(miniature):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(handler, "load_served", lambda root: miniature)
-        return handler.EndpointHandler(str(ROOT))
 
 
 @pytest.fixture(scope="module")

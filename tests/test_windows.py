@@ -6,12 +6,12 @@ from itertools import count
 import numpy as np
 import pytest
 import torch
-from clips import AMPLITUDE, GEOMETRY, LAYOUT, RATE, noisy_frames, refuse, small_clip
+from clips import AMPLITUDE, GEOMETRY, LAYOUT, RATE, box_means, noisy_frames, refuse, small_clip
 
 from pulse_plantain.cells import AreaMean
 from pulse_plantain.sheet import Layout
 from pulse_plantain.video import ClipError, Clock
-from pulse_plantain.windows import box_means, encode_windows
+from pulse_plantain.windows import encode_windows
 
 
 def sinusoid(window, rate=RATE):

@@ -255,7 +255,7 @@ class FrameClock:
     def sample_weights(self, stamps: Tensor, kept: Tensor, samples: int, window: float) -> Tensor:
         """Weight of each frame in each sample's mean, for samples that divide the window evenly.
 
-        The signal runs straight from kept frame to kept frame (as in windows.box_means), so a
+        The signal runs straight from kept frame to kept frame (as in windows.RunningMeans), so a
         frame's weight is the integral of a hat over the sample.
 
         Args:
