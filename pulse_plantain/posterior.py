@@ -18,7 +18,16 @@ import torch
 RATES = np.geomspace(36.0, 204.0, 232)
 """Heart rates that are told apart, in bpm: 0.75 % from one to the next."""
 
-SIGNS = ("line", "amplitude", "palette", "agreement", "together", "grey", "everywhere")
+SIGNS = (
+    "line",
+    "amplitude",
+    "palette",
+    "agreement",
+    "together",
+    "grey",
+    "everywhere",
+    "displaced",
+)
 """What else can be seen of a witness, in the order of :attr:`Witness.signs`:
 
 line: log odds of the share of the trace's power in its strongest line.
@@ -28,6 +37,7 @@ agreement: log odds of the share of the cells' power that their mean keeps.
 together, grey: of the clip's own colours at the strongest line, log odds of how far the cells that
     were looked at move as one, and of how far red, green and blue do.
 everywhere: log odds of how far the whole picture moves as one at the strongest line.
+displaced: log odds of how far what changes at the strongest line is the picture being moved.
 """
 
 HOP = 1.0
@@ -96,13 +106,33 @@ class Weights:
         restart: chance per second that the rate jumps anywhere.
     """
 
-    mean: Sequence[float] = (-0.8391, -7.4339, 0.9469, -1.4311, -1.5794, 0.7485, -2.8273)
-    spread: Sequence[float] = (1.9262, 0.7935, 0.0252, 0.9719, 1.8022, 1.9491, 1.9389)
+    mean: Sequence[float] = (-0.8391, -7.4339, 0.9469, -1.4311, -1.5794, 0.7485, -2.8273, 0.0)
+    spread: Sequence[float] = (1.9262, 0.7935, 0.0252, 0.9719, 1.8022, 1.9491, 1.9389, 1.0)
     sharpness: float = 7.247
     doubt: float = 0.0695
-    trust: Sequence[float] = (0.1995, 0.3879, 0.2093, 0.1513, 0.3641, -0.6008, -0.3243, -0.2312)
+    trust: Sequence[float] = (
+        0.1995,
+        0.3879,
+        0.2093,
+        0.1513,
+        0.3641,
+        -0.6008,
+        -0.3243,
+        -0.2312,
+        0.0,
+    )
     beats: Sequence[float] = (-0.4697, -0.1399)
-    silence: Sequence[float] = (0.5829, -0.9567, -1.1876, -0.5217, -0.178, -0.5081, 0.2568, 0.438)
+    silence: Sequence[float] = (
+        0.5829,
+        -0.9567,
+        -1.1876,
+        -0.5217,
+        -0.178,
+        -0.5081,
+        0.2568,
+        0.438,
+        0.0,
+    )
     scale: float = 1.484
     overlap: float = 0.9344
     quiet: float = 0.2464

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import bijection, heart_rate, posterior, sheet
+from . import bijection, cells, heart_rate, posterior, sheet
 from . import windows as windowing
 
 LARGEST_AMPLITUDE = 0.05
@@ -82,11 +82,14 @@ class Glance:
         place: name of the part, the same for windows of other times that show it.
         around: [samples, parts] green of parts of the whole picture (:func:`divide_picture`); None
             where there is none.
+        fine: the finely divided window of the whole picture that it was cut from; None where there
+            is none.
     """
 
     window: windowing.ClipWindow
     place: Any
     around: np.ndarray | None = None
+    fine: windowing.ClipWindow | None = None
 
 
 @dataclass(frozen=True)
@@ -169,6 +172,40 @@ def find_common_motion(around: np.ndarray, sampling_rate: float, rate: float) ->
     return float(_find_unison(turn_back(around, sampling_rate, np.array([rate]))[0]))
 
 
+def find_displacement(fine: windowing.ClipWindow, crop: cells.Box, rate: float) -> float:
+    """How far what changes at a heart rate in a part of a picture is the picture being moved.
+
+    Where a picture is moved, light changes where it has edges: in proportion to its slopes across
+    and down. The amplitudes of the fine cells, in green, are fitted by the light itself, as a pulse
+    or a lamp scales it, and by its two slopes.
+
+    Args:
+        fine: finely divided window of the whole picture.
+        crop: (left, top, right, bottom) of the part in pixels.
+        rate: bpm.
+
+    Returns:
+        log odds of the share of the amplitudes' power that the slopes explain beyond the light, and
+        beyond what two slopes explain of noise; NaN for a part of fewer than 5 x 5 cells.
+    """
+    rows, bands = fine.appearance.shape[:2]
+    left, top, right, bottom = fine.crop
+    sides = np.array([(crop[0] - left) / (right - left), (crop[2] - left) / (right - left)])
+    across = slice(int(sides[0] * bands), int(np.ceil(sides[1] * bands - 1e-6)))
+    sides = np.array([(crop[1] - top) / (bottom - top), (crop[3] - top) / (bottom - top)])
+    down = slice(int(sides[0] * rows), int(np.ceil(sides[1] * rows - 1e-6)))
+    light = fine.appearance[down, across, 1].astype(float)
+    if min(light.shape) < 5 or not light.any():
+        return float("nan")
+    motion = fine.motion[:, down, across, 1].reshape(len(fine.motion), -1)
+    amplitude = turn_back(motion, fine.sampling_rate, np.array([rate]))[0] * light.ravel()
+    slopes = np.stack([light, *np.gradient(light)], -1).reshape(-1, 3)
+    basis, _ = np.linalg.qr(slopes)
+    power = np.square(np.abs(amplitude)).sum()
+    explained = np.square(np.abs(basis[:, 1:].T @ amplitude)).sum() - 2 * power / len(light.ravel())
+    return float(posterior.to_log_odds(explained / max(power, np.finfo(float).tiny)))
+
+
 def _find_unison(amplitudes: np.ndarray) -> np.ndarray:
     """Log odds of |mean|^2 / mean |.|^2 of complex amplitudes [..., n]."""
     each = np.square(np.abs(amplitudes)).mean(-1)
@@ -226,11 +263,15 @@ def _read_glance(glance, members, weights, kept):
         "agreement": posterior.to_log_odds(kept_power),
         **_compare_colours(window, posterior.RATES[strongest]),
         "everywhere": np.nan,
+        "displaced": np.nan,
     }
     if glance.around is not None:
         signs["everywhere"] = find_common_motion(
             glance.around, window.sampling_rate, posterior.RATES[strongest]
         )
+    if glance.fine is not None:
+        rate = posterior.RATES[strongest]
+        signs["displaced"] = find_displacement(glance.fine, window.crop, rate)
     row = np.array([signs[name] for name in posterior.SIGNS], float)
     source = (glance.place, window.seconds)
     witness = posterior.Witness(window.start, window.end, source, lines, row)

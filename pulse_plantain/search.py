@@ -205,7 +205,7 @@ class Search:
             return
         around = [reader.divide_picture(window) for window in fine]
         glances = [
-            reader.Glance(cut_part(window, box, self.layout), box, parts)
+            reader.Glance(cut_part(window, box, self.layout), box, parts, window)
             for box in boxes
             for window, parts in zip(fine, around, strict=True)
         ]

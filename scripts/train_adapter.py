@@ -28,7 +28,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dtype",
         choices=("float32", "bfloat16"),
-        help="of the frozen base; the adapter is float32 (default: bfloat16 on GPUs)",
+        help="of the frozen base; the adapter is float32 (default: bfloat16 on GPUs; there "
+        "float32 is also what matrices are multiplied in)",
     )
     add_places(parser)
     parser.add_argument("--seed", type=int)
@@ -44,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--clips", type=int, help="different clips simulated")
     parser.add_argument("--skip", type=int, help="clips an earlier run has seen")
     parser.add_argument("--light", choices=LIGHTS[:2], help="of the simulated clips")
+    parser.add_argument("--workers", type=int, help="processes that simulate clips ahead")
     parser.add_argument("--accumulate", type=int, help="batches a step and process")
     parser.add_argument("--gradient-checkpointing", action="store_true", help="less memory")
     parser.add_argument("--optimizer", choices=("adamw", "adamw8bit"))

@@ -137,6 +137,7 @@ class AdapterModel:
     def __init__(self, settings: AdapterSettings, accelerator: Accelerator):
         self.device = accelerator.device
         self.layout = settings.layout
+        self._whole = settings.dtype == "float32"
         self.pipe = self._load_base(settings)
         self.vae = self.pipe.vae.requires_grad_(False).eval().to(self.device)
         self.vae = drop_silent_branches(self.vae)
@@ -196,12 +197,15 @@ class AdapterModel:
         """What the transformer is told besides the latents."""
         return batch["appearance"], self.prompt_embeds, self._ids
 
-    def _autocast(self) -> torch.autocast:
+    def autocast(self) -> torch.autocast:
+        """Multiply matrices in bfloat16 where that is fast, unless float32 is asked for."""
+        if self._whole and self.device.type != "cpu":
+            return torch.autocast(self.device.type, enabled=False)
         return autocast_where_fast(self.device.type, self.pipe.transformer.dtype)
 
     def predict_clean(self, start: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Tokens of the pulse sheets that one step from ``start`` draws."""
-        with self._autocast():
+        with self.autocast():
             return predict_clean(self._transformer, start, *self._context(batch)).float()
 
     def predict_velocity(
@@ -209,7 +213,7 @@ class AdapterModel:
     ) -> torch.Tensor:
         """Velocity of the flow at ``sigma`` [B] of the way."""
         context = self._context(batch)
-        with self._autocast():
+        with self.autocast():
             return predict_velocity(self._transformer, latents, *context, sigma).float()
 
     def decode(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -224,7 +228,7 @@ class AdapterModel:
             batch_size=len(batch["motion"]),
             prompt_embeds=self.prompt_embeds,
         )
-        with self._autocast():
+        with self.autocast():
             clean = self.pipe.denoise(batch["motion"], batch["appearance"], drawing)
         geometry = self.layout.geometry
         images = self.decode(clean.float())

@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from statistics import fmean
 from typing import Any
@@ -21,11 +21,13 @@ from tqdm import tqdm
 from pulse_plantain.adapter import write_adapter
 from pulse_plantain.lab.adapter_model import AdapterModel, Lora
 from pulse_plantain.lab.adapter_settings import AdapterSettings
-from pulse_plantain.lab.batches import TRAIN, open_batches, order_batches
+from pulse_plantain.lab.ahead import choose_batch, simulate_ahead
+from pulse_plantain.lab.batches import TRAIN, open_batches
 from pulse_plantain.lab.losses import compute_loss
 from pulse_plantain.lab.training import (
     WINDOWS,
     Log,
+    choose_window,
     learning_rate,
     load_checkpoint,
     measure_peak_gib,
@@ -81,6 +83,7 @@ class Trainer:
         )
         self.losses: dict[str, list[float]] = defaultdict(list)  # since the last report
         self.log: Log | None = None
+        self.ahead: Iterator[dict[str, torch.Tensor]] | None = None
 
     def run(self) -> None:
         """Train to the last step, validate, and write the adapter."""
@@ -95,6 +98,8 @@ class Trainer:
         if first:
             how = {"processes": self.ranks, "sharded": self.model.sharded, "windows": WINDOWS}
             self.log = Log(settings.log, settings.seed, vars(settings) | how)
+        if settings.workers and not settings.data:
+            self.ahead = simulate_ahead(settings, start, self.rank, self.ranks, self.device.type)
         scores, saved = None, time.monotonic()
         bar = tqdm(range(start, settings.steps), "adapter", settings.steps, initial=start)
         bar.disable = not first
@@ -136,12 +141,12 @@ class Trainer:
         parts = self.ranks * settings.accumulate
         number = step * parts + part
         rng = torch.Generator().manual_seed(settings.seed * 10_000_000 + number)
-        if not self.batches.recorded:
-            steps = settings.clips // (settings.batch * parts)  # of an epoch
-            order = order_batches(steps * parts, step // steps, settings.seed)
-            number = int(order[step % steps * parts + part])
-        window = WINDOWS[number % len(WINDOWS)]  # a batch has one
-        batch = self.batches.load(TRAIN, number, window)
+        if self.ahead is not None:
+            batch = {name: tensor.to(self.device) for name, tensor in next(self.ahead).items()}
+        else:
+            if not self.batches.recorded:
+                number = choose_batch(settings, step, part, parts)
+            batch = self.batches.load(TRAIN, number, choose_window(number))
         return compute_loss(settings.objective, self.model, batch, settings.noise_scale, rng)
 
     def average_gradients(self, parameters: list[torch.nn.Parameter]) -> None:

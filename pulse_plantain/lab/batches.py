@@ -85,12 +85,13 @@ class Batches:
     Attributes:
         vae: that encodes the pictures.
         layout: of the two pictures of a window.
-        device: where the tensors go.
+        device: where clips are simulated and the tensors go.
         cache: folder of the simulated batches.
         size: clips of a batch.
         seed: of the recorded clips' order, crops and mirror images.
         skip: simulated clips to pass over.
         light: recipe of the simulated clips' light; without a pulse, "camera" becomes "lamp".
+        keep: whether simulated training clips are kept for the next epochs.
         recorded, validated: prepared recordings in place of simulated clips; None without.
     """
 
@@ -102,6 +103,7 @@ class Batches:
     seed: int
     skip: int = 0
     light: str = "plain"
+    keep: bool = True
     recorded: Shards | None = None
     validated: Shards | None = None
 
@@ -126,6 +128,8 @@ class Batches:
         own, first = ("train", self.skip) if split == TRAIN else ("validation", 0)
         own = name_split(own, self.light)
         seeds = split_seeds(own, self.size, first + number * self.size)
+        if split == TRAIN and not self.keep:
+            return {k: v.float() for k, v in self.simulate(split, seeds, window).items()}
         path = self.cache / f"{name_split(split, self.light)}-{number:06d}-{window:g}s.safetensors"
         batch = keep_batch(path, lambda: self.simulate(split, seeds, window))
         return {name: tensor.to(self.device) for name, tensor in batch.items()}
@@ -144,13 +148,14 @@ class Batches:
             seeds: of the clips.
             window: length in seconds.
         """
-        if split == TRAIN:
-            clips = simulate_batch(seeds, self.layout, window, self.light)
-        else:
-            light = "lamp" if split == NULL and self.light == "camera" else self.light
-            scenes = draw_scenes(seeds, webcam=True, kinds=False, light=light)
-            scenes = scenes.without_pulse() if split == NULL else scenes
-            clips = simulate(scenes, self.layout, window)
+        with self.device:
+            if split == TRAIN:
+                clips = simulate_batch(seeds, self.layout, window, self.light)
+            else:
+                light = "lamp" if split == NULL and self.light == "camera" else self.light
+                scenes = draw_scenes(seeds, webcam=True, kinds=False, light=light)
+                scenes = scenes.without_pulse() if split == NULL else scenes
+                clips = simulate(scenes, self.layout, window)
         field = make_pulse_field(clips.phase, clips.amplitude, clips.phase_lag)
         seconds = torch.full_like(clips.bpm, window)
         return self.encode(vars(clips) | {"field": field, "seconds": seconds})
@@ -203,6 +208,7 @@ def open_batches(
         seed=settings.seed,
         skip=settings.skip,
         light=settings.light,
+        keep=settings.clips < settings.steps * settings.batch * settings.accumulate,
         recorded=recorded,
         validated=validated,
     )

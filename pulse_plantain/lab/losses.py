@@ -10,7 +10,6 @@ import torch.nn.functional as F
 
 from pulse_plantain import bijection
 from pulse_plantain.lab.adapter_model import AdapterModel, Batch
-from pulse_plantain.lab.training import autocast_where_fast
 from pulse_plantain.reading import average_brightness
 
 PHASOR_WEIGHT, TRACE_WEIGHT = 4.0, 0.4
@@ -74,7 +73,7 @@ def one_step_loss(model: AdapterModel, batch: Batch, start: torch.Tensor, phasor
     if not phasors:
         return latent, {"loss": float(latent.detach())}
     rows = count_decoded(len(clean))
-    with autocast_where_fast(model.device.type):
+    with model.autocast():
         images = model.decode(clean[:rows])
     found, _ = average_brightness(images, model.layout.geometry)
     truth = compress_field(torch.view_as_complex(batch["field"][:rows]))

@@ -42,6 +42,7 @@ _DIRECTIONS = {
     "together": 0,
     "grey": -1,
     "everywhere": -1,
+    "displaced": -1,
 }
 """Whether a sign speaks for a pulse (1), against it (-1), or may do either (0), so that what is far
 from the fitted clips, as a drawing without a fault, is not believed less than those."""

@@ -23,6 +23,11 @@ WINDOWS = (8.0, 5.0, 10.0)
 """Lengths in s that an adapter is trained on; each shows other rates best (docs/tried.md)."""
 
 
+def choose_window(number: int) -> float:
+    """Length in s of all clips of a batch: the lengths take turns."""
+    return WINDOWS[number % len(WINDOWS)]
+
+
 def describe_run(seed: int | None) -> dict[str, Any]:
     """Command, seed, git commit, versions and machine, for the head of every file under results/.
 

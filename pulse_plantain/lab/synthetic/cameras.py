@@ -17,7 +17,7 @@ from .signals import TAU, Drift, Jerks
 
 _TONES, _WAVES = 20, 8  # sinusoids in a flutter; waves of each channel over the picture
 _PARTS = (3, 2, 2, 3 * _WAVES, 2)  # courses of CameraLight.at
-_SHORT = torch.tensor([3.0, 1.0]).repeat_interleave(_WAVES // 2)  # strength of short, long waves
+_SHORT, _LONG = 3.0, 1.0  # strength of short and of long waves
 _FACE = 1.5  # head units from the face's middle where the gradients of the flutter end
 
 
@@ -220,7 +220,8 @@ def _draw_grain(draw):
     """Waves [B, 3, W, 3] and their courses: blue two to three times as large as green, red half."""
     size = draw.log_uniform(4e-4, 3.5e-3)[:, None] * torch.exp(0.3 * draw.normal(3))
     size = size * torch.stack([draw.uniform(0.4, 0.8), 1 + 0 * size[:, 0], draw.uniform(2, 3)], -1)
-    spread = (0.4 + draw.uniform(0, 1, 3, _WAVES)) * _SHORT
+    strength = torch.tensor([_SHORT, _LONG]).repeat_interleave(_WAVES // 2)
+    spread = (0.4 + draw.uniform(0, 1, 3, _WAVES)) * strength
     share = spread / spread[..., _WAVES // 2 :].square().sum(-1, keepdim=True).sqrt()
     length = torch.cat(
         [draw.log_uniform(0.8, 2.5, 3, _WAVES // 2), draw.log_uniform(2.5, 10, 3, _WAVES // 2)], -1

@@ -58,7 +58,8 @@ class Draw:
     """One table of uniform numbers per seed, which every clip reads from left to right.
 
     A seed means a clip only as long as the numbers are asked for in the same order, so a new
-    property of a scene must be drawn after all others.
+    property of a scene must be drawn after all others. The numbers come from the processor, so they
+    are the same everywhere, and lie on torch's default device.
 
     Args:
         seeds: B integers >= 0.
@@ -68,7 +69,7 @@ class Draw:
     def __init__(self, seeds: Iterable[int], stream: int):
         self.generators = [np.random.Generator(np.random.PCG64([stream, int(s)])) for s in seeds]
         table = np.stack([g.random(_UNIFORMS) for g in self.generators])
-        self.table, self.cursor = torch.from_numpy(table), 0
+        self.table, self.cursor = torch.tensor(table), 0
 
     def uniform(self, low: float = 0.0, high: float = 1.0, *shape: int) -> Tensor:
         """Uniform numbers between low and high, float32 [B, *shape].
@@ -109,6 +110,6 @@ class Draw:
 
     def noise(self, *shape: int) -> Tensor:
         """Standard normal noise for textures, float32 [B, *shape], from the generators."""
-        return torch.from_numpy(
+        return torch.tensor(
             np.stack([g.standard_normal(shape, dtype=np.float32) for g in self.generators])
         )

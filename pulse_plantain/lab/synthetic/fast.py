@@ -1,7 +1,8 @@
 """The fast path: motion fields of many clips at once, straight from scenes, for training.
 
 The scene is shaded on a coarse grid of points with textures averaged over the spacing, at the
-sheet's sample times; noise and codec are added to the cell means.
+sheet's sample times; noise and codec are added to the cell means. All of it happens on torch's
+default device.
 """
 
 from collections.abc import Iterable
@@ -28,6 +29,7 @@ _GAINS = (0.5, 3.0)
 _LAYER_SIZE = 64  # places along each side of the averaged textures
 # More clips drawn at once, or more sample times shaded at once, fall out of a processor's caches.
 _CLIPS_AT_ONCE, _TIMES_AT_ONCE = 8, 12
+_CLIPS_AT_ONCE_ON_GPUS, _TIMES_AT_ONCE_ON_GPUS = 256, 96
 _PROBES = 6  # times at which the cells' pulse strength is measured
 _SHOTS = 3  # times that the appearance is the mean of
 
@@ -163,7 +165,8 @@ def compress(cells: Tensor, codec: Tensor, window: float, draw: Draw) -> Tensor:
     first = (draw.uniform() * every).long()
     is_key = (torch.arange(samples) % every[:, None] == first[:, None])[:, :, None, None, None]
     rounding = draw.noise(*cells.shape[1:]) * errors[:, None, None, None]
-    target = cells @ _YCC.T
+    to_ycc = _YCC.to(cells.device)
+    target = cells @ to_ycc.T
     held = target[:, 0] + rounding[:, 0]
     out = [held]
     for t in range(1, samples):
@@ -171,7 +174,7 @@ def compress(cells: Tensor, codec: Tensor, window: float, draw: Draw) -> Tensor:
         passed = change * (change.square() / (change.square() + squared))
         held = torch.where(is_key[:, t], target[:, t], held + passed) + rounding[:, t]
         out.append(held)
-    return torch.stack(out, 1) @ torch.linalg.inv(_YCC).T
+    return torch.stack(out, 1) @ torch.linalg.inv(to_ycc).T
 
 
 def simulate(
@@ -191,7 +194,7 @@ def simulate(
     moment = Moment.unstack(scenes.moment(stamps).stack() @ weights.mT)
 
     grid = _Grid.over(scenes, geometry.rows, geometry.bands)
-    parts = moment.split(_TIMES_AT_ONCE)
+    parts = moment.split(_TIMES_AT_ONCE if _is_on_processor() else _TIMES_AT_ONCE_ON_GPUS)
     cells = torch.cat([grid.shade_cells(scenes, part) for part in parts], 1)
     amplitude, lag = _probe_pulse(scenes, grid, moment)
     if not clean:
@@ -234,6 +237,10 @@ def _shade_appearance(scenes, moment, size):
     return frames.mean(1).mT.reshape(-1, height, width, 3).contiguous()
 
 
+def _is_on_processor():
+    return torch.get_default_device().type == "cpu"
+
+
 @torch.no_grad()
 def simulate_batch(
     seeds: Iterable[int], layout: Layout, window: float = 8.0, light: str = "plain"
@@ -251,10 +258,11 @@ def simulate_batch(
         light: one of draw.LIGHTS.
     """
     seeds, parts, order = list(seeds), [], []
+    at_once = _CLIPS_AT_ONCE if _is_on_processor() else _CLIPS_AT_ONCE_ON_GPUS
     for webcam in (False, True):
         chosen = [i for i, seed in enumerate(seeds) if (seed // 8 % 4 > 0) == webcam]
-        for start in range(0, len(chosen), _CLIPS_AT_ONCE):
-            some = chosen[start : start + _CLIPS_AT_ONCE]
+        for start in range(0, len(chosen), at_once):
+            some = chosen[start : start + at_once]
             scenes = draw_scenes(
                 [seeds[i] for i in some],
                 webcam=webcam,
@@ -278,5 +286,5 @@ def simulate_batch(
         amplitude=join("amplitude"),
         phase_lag=join("phase_lag"),
         bpm=join("bpm"),
-        kind=[kinds[i] for i in back],
+        kind=[kinds[i] for i in back.tolist()],
     )

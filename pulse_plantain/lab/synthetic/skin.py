@@ -40,7 +40,7 @@ def skin_reflectance(melanin: Tensor, blood: Tensor, oxygenation: float = 0.75) 
     Returns:
         [..., 3] linear reflectance in 0..1.
     """
-    wavelength, oxygenated, deoxygenated = _TABLE.unbind(-1)
+    wavelength, oxygenated, deoxygenated = _TABLE.to(melanin.device).unbind(-1)
     melanin, blood = melanin[..., None, None], blood[..., None, None]
     base = 0.244 + 85.3 * torch.exp(-(wavelength - 154) / 66.2)  # bloodless tissue, 1/cm
     melanosome = 6.6e11 * wavelength**-3.33

@@ -28,7 +28,7 @@ _CALMER = 0.25  # factor of the first recipe's moving light and of its movements
 _LAMPS = {"no pulse": 0.3, "no face": 0.3, "periodic light": 0.6, "periodic motion": 0.1}
 
 # Shares of the liveliness in the channels of a pose; shake has its own.
-_POSE_SCALE = torch.tensor([1.0, 0.7, 0.3, 0.25, 0.5, 0.4, 0.0, 0.0])
+_POSE_SCALE = (1.0, 0.7, 0.3, 0.25, 0.5, 0.4, 0.0, 0.0)
 
 
 def draw_scenes(
@@ -211,7 +211,7 @@ def _draw_motion_shares(draw, cast, half_face, webcam):
     mostly_rhythm = torch.tensor([[0.05, 0.05, 1.0]]).expand_as(shares)
     shares = torch.lerp(shares, mostly_rhythm, rhythmic[:, None])
     shares = shares / shares.sum(-1, keepdim=True).clamp(min=0.2)
-    scale = _POSE_SCALE * torch.exp(0.5 * draw.normal(8))
+    scale = torch.tensor(_POSE_SCALE) * torch.exp(0.5 * draw.normal(8))
     shake = draw.coin(0.25)[:, None] * half_face[:, None] * draw.uniform(0.05, 0.5, 2)
     scale = torch.cat([scale[:, :6], shake], 1)
     return liveliness[:, None, None] * scale[:, :, None] * shares[:, None], scale
