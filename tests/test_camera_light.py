@@ -162,7 +162,7 @@ def test_each_light_has_subjects_and_names_of_its_own(tmp_path):
 
 
 def test_an_adapter_learns_from_clips_of_its_light(tmp_path):
-    options = ["--steps", "1", "--batch", "2", "--clips", "2", "--rank", "2", "--alpha", "2"]
+    options = ["--steps", "2", "--batch", "2", "--clips", "2", "--rank", "2", "--alpha", "2"]
     options += ["--validate-every", "1", "--validation-batches", "1", "--light", "camera"]
     places = ["--out", tmp_path / "adapter", "--checkpoints", tmp_path / "checkpoints"]
     places += ["--cache", tmp_path / "cache", "--log", tmp_path / "log.jsonl"]

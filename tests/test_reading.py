@@ -79,7 +79,7 @@ def test_a_drawing_is_a_witness_of_its_line_and_amplitude():
     assert drawn.witness.source == ("here", 8.0) and drawn.counts
     assert signs["amplitude"] == pytest.approx(np.log(0.004), abs=0.01)
     assert signs["line"] > 5 and signs["agreement"] > 5 and signs["palette"] > 0.999
-    assert all(np.isnan(signs[name]) for name in ("together", "grey", "everywhere"))
+    assert all(np.isnan(signs[name]) for name in posterior.SIGNS[4:])
     rng = np.random.default_rng(0)
     noise = 0.004 * np.exp(2j * np.pi * rng.uniform(size=(1, *GEOMETRY.field_shape)))
     _, signs = read_one(noise)
@@ -122,6 +122,42 @@ def test_the_picture_around_is_read_at_the_strongest_line():
     assert signs["everywhere"] == reading.find_common_motion(around, 12.0, nearest) > 4
     _, elsewhere = read_one(even_field(rate=100.0), around=around)
     assert elsewhere["everywhere"] < 0
+
+
+def shaded_window(change):
+    """A finely divided window of a picture with edges, changed by a function of the time."""
+    layout = search.divide_finely(96)
+    window = ClipWindow.blank(0.0, 8.0, layout.geometry)
+    rng = np.random.default_rng(0)
+    down, across = np.mgrid[:64, :64]
+
+    def light(x, y):
+        return 0.5 + 0.2 * np.sin((across + x) / 3) + 0.2 * np.cos((down + y) / 4 + across / 9)
+
+    pictures = np.stack([change(light, time) for time in window.times])[..., None]
+    pictures = pictures * np.ones(3) + 1e-4 * rng.standard_normal((96, 64, 64, 3))
+    mean = pictures.mean(0)
+    return replace(window, appearance=mean.astype(np.float32), motion=pictures / mean - 1)
+
+
+def test_a_picture_that_is_moved_is_told_from_one_that_is_lit():
+    def beat(time):
+        return np.cos(2 * np.pi * 72 / 60 * time)
+
+    moved = shaded_window(lambda light, time: light(0.02 * beat(time), -0.01 * beat(time)))
+    lit = shaded_window(lambda light, time: light(0, 0) * (1 + 0.002 * beat(time)))
+    still = shaded_window(lambda light, time: light(0, 0))
+    whole, part = moved.crop, (16.0, 8.0, 1200.0, 40.0)
+    for crop in (whole, part):
+        assert reading.find_displacement(moved, crop, 72.0) > 3
+        assert reading.find_displacement(lit, crop, 72.0) < -5
+        assert reading.find_displacement(still, crop, 72.0) < -4
+    assert np.isnan(reading.find_displacement(moved, (0.0, 0.0, 300.0, 4.0), 72.0))
+    window = replace(beating_window(), crop=moved.crop)
+    _, signs = read_one(even_field(), window, fine=moved)
+    assert signs["displaced"] > 3
+    _, elsewhere = read_one(even_field(rate=100.0), window, fine=moved)
+    assert elsewhere["displaced"] < 0
 
 
 def test_amplitudes_of_a_course_at_a_rate():

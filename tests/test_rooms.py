@@ -24,7 +24,7 @@ ARROWS = {
     "respiration": {"heart_rate"},
     "regions": {"heart_rate"},
     "posterior": set(),
-    "reading": {"bijection", "heart_rate", "posterior", "sheet", "windows"},
+    "reading": {"bijection", "cells", "heart_rate", "posterior", "sheet", "windows"},
     "search": {"posterior", "reading", "sheet", "windows"},
     "colours": {"heart_rate", "reading"},
     "parts": {"posterior", "reading", "search"},

@@ -27,6 +27,7 @@ from pulse_plantain.lab.synthetic import (
 from pulse_plantain.lab.synthetic import fast as fast_path
 from pulse_plantain.lab.synthetic.draw import Draw
 from pulse_plantain.lab.synthetic.frames import describe_clip, write_video
+from pulse_plantain.lab.synthetic.head import draw_head
 from pulse_plantain.lab.synthetic.signals import Heart
 from pulse_plantain.lab.synthetic.skin import FITZPATRICK_MELANIN, skin_reflectance
 from pulse_plantain.sheet import Layout, SheetGeometry
@@ -135,6 +136,14 @@ def test_training_clips_have_fewer_hearts_near_rest(monkeypatch):
     monkeypatch.setattr(fast_path, "RESTING", 1.0)
     batch = simulate_batch(split_seeds("train", 40), COARSE)
     assert float(batch.bpm.max()) < 140  # 120, and sinus arrhythmia
+
+
+def test_random_numbers_lie_where_the_clips_are_simulated():
+    with torch.device("meta"):
+        draw = Draw([3, 4], stream=1)
+        assert draw.uniform(0, 1, 3).device.type == draw.noise(2).device.type == "meta"
+        assert draw_head(draw, torch.ones(2, 3), torch.ones(2)).device.type == "meta"
+    assert Draw([3, 4], stream=1).uniform().device.type == "cpu"
 
 
 def test_a_clip_depends_on_its_seed_alone():

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from pulse_plantain.lab import (
     ablation,
     adapter_model,
     adapter_training,
+    ahead,
     batches,
     losses,
     training,
@@ -206,6 +208,50 @@ def test_two_who_make_one_batch_do_not_spoil_it(tmp_path, monkeypatch):
     torch.testing.assert_close(found["field"], batch["field"], rtol=0, atol=0)
     torch.testing.assert_close(found["motion"], batch["motion"], rtol=0, atol=1e-3)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory):
+    """Settings of a training that sees no clip twice, and its batches of 8, 5 and 10 s."""
+    cache = str(tmp_path_factory.mktemp("none"))
+    settings = AdapterSettings(steps=3, batch=2, clips=6, light="camera", skip=40, cache=cache)
+    simulated = ahead.Simulated(settings, 0, 0, 1, "cpu")
+    return settings, [simulated[place] for place in range(3)]
+
+
+def test_clips_that_are_seen_once_are_not_kept(fresh):
+    settings, found = fresh
+    assert not list(settings.cache_folder.iterdir())
+    assert [batch["seconds"].tolist() for batch in found] == [[8, 8], [5, 5], [10, 10]]
+    kept = replace(settings, clips=2, steps=1)  # and a second time
+    later = ahead.Simulated(replace(kept, steps=2), 0, 0, 1, "cpu")
+    for name, tensor in later[0].items():
+        torch.testing.assert_close(tensor, found[0][name], rtol=0, atol=2e-3, msg=name)
+    assert len(list(settings.cache_folder.iterdir())) == 1
+    shutil.rmtree(settings.cache_folder)
+
+
+def test_a_process_simulates_its_own_batches_from_where_the_training_is(fresh):
+    settings, found = fresh
+    second = ahead.Simulated(settings, 1, 0, 1, "cpu")
+    assert len(second) == 2
+    for name, tensor in second[1].items():
+        assert torch.equal(tensor, found[2][name]), name
+    wide = replace(settings, steps=1, accumulate=2, clips=8)  # two processes, two batches each
+    numbers = [
+        ahead.choose_batch(wide, 0, rank + 2 * turn, 4) for rank in (0, 1) for turn in (0, 1)
+    ]
+    assert numbers == [0, 2, 1, 3]
+    last = ahead.Simulated(wide, 0, 1, 2, "cpu")
+    assert last[0]["bpm"].tolist() == found[1]["bpm"].tolist()
+
+
+@pytest.mark.slow
+def test_processes_ahead_of_a_training_change_nothing_of_it(tmp_path):
+    more = [*ARGUMENTS[:4], "--clips", "6", *ARGUMENTS[6:]]
+    alone, helped = (train(tmp_path / name, *more, "--workers", name) for name in ("0", "2"))
+    for name, weight in alone.items():
+        torch.testing.assert_close(helped[name], weight, rtol=0, atol=0, msg=name)
 
 
 def test_sharding_spreads_the_base_and_leaves_the_adapter_whole():

@@ -62,10 +62,13 @@ class Simulated(Dataset[dict[str, torch.Tensor]]):
         return {name: tensor.cpu() for name, tensor in batch.items()}
 
     def _open(self) -> Batches:
-        torch.set_num_threads(1)
         vae = AutoencoderKLFlux2.from_pretrained(self.settings.base, subfolder="vae")
         vae = drop_silent_branches(vae.requires_grad_(False).eval().to(self.device))
         return open_batches(self.settings, vae, torch.device(self.device))
+
+
+def _use_one_thread(_: int) -> None:
+    torch.set_num_threads(1)
 
 
 def simulate_ahead(
@@ -86,5 +89,6 @@ def simulate_ahead(
             num_workers=settings.workers,
             prefetch_factor=AHEAD,
             multiprocessing_context="spawn",
+            worker_init_fn=_use_one_thread,
         )
     )
