@@ -97,6 +97,8 @@ class Weights:
             without a pulse over the one that it has with a pulse of unknown rate: a constant, and
             one for each sign. A drawing that shows nothing says 0 here, too: where it looks there
             may be no skin.
+        lit: of y, where exp(y) is added to that likelihood: a constant, and one for each sign. It
+            alone can be above 1, where a line is what light or a movement makes everywhere.
         scale, overlap: n witnesses of one instant, counted by their trust, count as
             scale * n ** (1 - overlap).
         quiet: logarithm of the likelihood of no pulse that each instant adds which was looked at.
@@ -133,6 +135,7 @@ class Weights:
         0.438,
         0.0,
     )
+    lit: Sequence[float] = (-9.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     scale: float = 1.484
     overlap: float = 0.9344
     quiet: float = 0.2464
@@ -156,7 +159,7 @@ class Weights:
         if unknown:
             raise ValueError(f"the reading has no numbers named {sorted(unknown)}")
         weights = cls(**numbers)
-        for name, length in (("mean", 0), ("spread", 0), ("trust", 1), ("silence", 1)):
+        for name, length in (("mean", 0), ("spread", 0), ("trust", 1), ("silence", 1), ("lit", 1)):
             if len(getattr(weights, name)) != len(SIGNS) + length:
                 raise ValueError(f"{name} must have {len(SIGNS) + length} numbers, one a sign")
         return weights
@@ -204,9 +207,9 @@ def weigh(
     Returns:
         ([W, len(RATES) + 1], the last of no pulse; [W] chance that it shows a pulse of many beats).
     """
-    mean, spread, trust, beats, silence = (
+    mean, spread, trust, beats, silence, lit = (
         torch.as_tensor(getattr(weights, name), dtype=lines.dtype)
-        for name in ("mean", "spread", "trust", "beats", "silence")
+        for name in ("mean", "spread", "trust", "beats", "silence", "lit")
     )
     level = torch.nan_to_num((signs - mean) / spread).clamp(-3, 3)
     rates = torch.as_tensor(RATES, dtype=lines.dtype)
@@ -217,7 +220,7 @@ def weigh(
     ratio = torch.log_softmax(line, 1) + np.log(len(RATES))
     logs = torch.nn.functional.logsigmoid
     pulse = torch.logaddexp(logs(-odds), logs(odds) + ratio)
-    none = logs(silence[0] + level @ silence[1:])
+    none = torch.logaddexp(logs(silence[0] + level @ silence[1:]), lit[0] + level @ lit[1:])
     return torch.cat([pulse, none[:, None]], 1), sure.sigmoid()
 
 

@@ -20,6 +20,7 @@ READING = Weights(
     trust=(1.0, 1.5, 3.0, *NONE),
     beats=(0.0, -0.4),
     silence=(2.0, -1.0, -2.0, *NONE),
+    lit=(-9.0, 0.0, 0.0, *NONE),
     scale=1.5,
     overlap=0.6,
     quiet=0.3,

@@ -151,6 +151,19 @@ def test_confidence_is_the_chance_of_being_right_where_the_model_holds():
     assert estimate.low < estimate.bpm < estimate.high
 
 
+def test_a_line_that_is_everywhere_speaks_against_a_pulse_however_clear_it_is():
+    place = SIGNS.index("everywhere")
+    lamp, face = witness(72.0, noise=0.1), witness(72.0, noise=0.1)
+    lamp.signs[place], face.signs[place] = 3.0, -2.0
+    weights = replace(READING, lit=(-4.0, *(0.0,) * place, 4.0, *(0.0,) * (len(SIGNS) - place - 1)))
+    blind, seeing = (
+        [Posterior([one], numbers, (0, 8)).read_clip() for one in (lamp, face)]
+        for numbers in (READING, weights)
+    )
+    assert blind[0] == blind[1] and blind[0].present > 0.8
+    assert seeing[0].present < 0.2 and seeing[1].present > 0.8
+
+
 def test_the_reading_is_the_same_each_time():
     some = [witness(64.0, 0.0, 1.4, n, seed=n) for n in range(3)]
     reads = [Posterior(some, READING, (0, 8)).read_clip() for _ in range(2)]

@@ -31,7 +31,7 @@ the random walk: what a window shows, and further apart than a breath's swing of
 FINE, COARSE = 0.75, 1.5
 """bpm: widths of the two kernels by which a course of rates is compared with the truth."""
 
-_FITTED = ("sharpness", "doubt", "trust", "beats", "silence", "scale", "overlap", "quiet")
+_FITTED = ("sharpness", "doubt", "trust", "beats", "silence", "lit", "scale", "overlap", "quiet")
 _POSITIVE = ("sharpness", "doubt", "scale")
 
 _DIRECTIONS = {
@@ -230,13 +230,14 @@ class Fit:
     """The fit of :class:`Weights` to evidence.
 
     Args:
-        evidence: of clips with and without a pulse.
+        evidence: of clips with and without a pulse; one without a witness says nothing here.
         start: weights to begin with; those that are not fitted are kept.
         ridge: strength by which the numbers of trust and silence are drawn to 0, as they are before
             they are bound to a side.
     """
 
     def __init__(self, evidence: Sequence[Evidence], start: Weights, ridge: float = 1e-3):
+        evidence = [one for one in evidence if one.witnesses]
         signs = np.concatenate([[w.signs for w in one.witnesses] for one in evidence])
         self.start = replace(
             start,
@@ -259,6 +260,8 @@ class Fit:
         for name in ("trust", "silence"):
             self.values[name] = torch.full_like(self.values[name], -1.0)
             self.values[name][0] = 0.0
+        self.values["lit"] = torch.full_like(self.values["trust"], -1.0)
+        self.values["lit"][0] = -3.0
         self.values["beats"] = torch.zeros(2, dtype=torch.float64)
         for value in self.values.values():
             value.requires_grad_(True)
@@ -269,6 +272,8 @@ class Fit:
         for name, side in (("trust", way), ("silence", -way)):
             bounded = side * torch.nn.functional.softplus(values[name])
             values[name] = torch.where(way == 0, values[name], bounded)
+        against = torch.nn.functional.softplus(values["lit"])
+        values["lit"] = torch.where(way == 0, values["lit"], against * (way < 0))
         tilt, bend = values["beats"]  # too few beats and too many are not read better
         values["beats"] = torch.stack([tilt, -torch.nn.functional.softplus(bend)])
         return SimpleNamespace(mean=self.start.mean, spread=self.start.spread, **values)
@@ -292,7 +297,7 @@ class Fit:
             losses.append(-(factors * right).sum())
             total += float(factors.sum())
         small = sum(
-            v[1:].square().sum() for n, v in self.values.items() if n in ("trust", "silence")
+            v[1:].square().sum() for n, v in self.values.items() if n in ("trust", "silence", "lit")
         )
         return torch.stack(losses).sum() / total + self.ridge * small
 
