@@ -108,40 +108,40 @@ class Weights:
         restart: chance per second that the rate jumps anywhere.
     """
 
-    mean: Sequence[float] = (-0.8391, -7.4339, 0.9469, -1.4311, -1.5794, 0.7485, -2.8273, 0.0)
-    spread: Sequence[float] = (1.9262, 0.7935, 0.0252, 0.9719, 1.8022, 1.9491, 1.9389, 1.0)
-    sharpness: float = 7.247
-    doubt: float = 0.0695
+    mean: Sequence[float] = (-1.0452, -7.7211, 0.9312, -1.3388, -1.3434, 1.7595, -2.3186, -3.5175)
+    spread: Sequence[float] = (1.8517, 0.7436, 0.0255, 0.906, 2.326, 2.8196, 2.4635, 2.68)
+    sharpness: float = 5.5792
+    doubt: float = 0.0932
     trust: Sequence[float] = (
-        0.1995,
-        0.3879,
-        0.2093,
-        0.1513,
-        0.3641,
-        -0.6008,
-        -0.3243,
-        -0.2312,
-        0.0,
+        0.4179,
+        0.2286,
+        0.1461,
+        0.2727,
+        0.9645,
+        0.0014,
+        -0.3046,
+        -0.1566,
+        -0.4702,
     )
-    beats: Sequence[float] = (-0.4697, -0.1399)
+    beats: Sequence[float] = (0.0015, -0.4438)
     silence: Sequence[float] = (
-        0.5829,
-        -0.9567,
-        -1.1876,
-        -0.5217,
-        -0.178,
-        -0.5081,
-        0.2568,
-        0.438,
-        0.0,
+        0.5925,
+        -0.7527,
+        -1.0616,
+        -0.6791,
+        -0.1308,
+        0.0445,
+        0.4912,
+        0.7747,
+        0.1841,
     )
-    lit: Sequence[float] = (-9.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    scale: float = 1.484
-    overlap: float = 0.9344
-    quiet: float = 0.2464
+    lit: Sequence[float] = (-2.6211, 0.0, 0.0, 0.0, 0.0, -1.7624, 0.4455, 0.393, 0.6677)
+    scale: float = 1.3495
+    overlap: float = 0.8915
+    quiet: float = 0.2846
     present: float = 0.5
     change: float = 1 / 60
-    drift: float = 0.0151
+    drift: float = 0.0152
     restart: float = 0.005
 
     def to_dict(self) -> dict[str, Any]:

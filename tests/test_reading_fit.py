@@ -39,7 +39,8 @@ def evidence():
 
 
 def test_the_fit_learns_what_tells_a_pulse_from_none(evidence):
-    flat = replace(READING, trust=(0.0,) * 8, silence=(0.0,) * 8)
+    none = (0.0,) * len(READING.trust)
+    flat = replace(READING, trust=none, silence=none)
     fit = reading_fit.Fit(evidence[::2], flat)
     before = fit.loss().item()
     fitted = fit.run(40, 0.1)
