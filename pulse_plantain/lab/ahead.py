@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKLFlux2
@@ -62,9 +63,10 @@ class Simulated(Dataset[dict[str, torch.Tensor]]):
         return {name: tensor.cpu() for name, tensor in batch.items()}
 
     def _open(self) -> Batches:
-        vae = AutoencoderKLFlux2.from_pretrained(self.settings.base, subfolder="vae")
-        vae = drop_silent_branches(vae.requires_grad_(False).eval().to(self.device))
-        return open_batches(self.settings, vae, torch.device(self.device))
+        device = torch.device(self.device)
+        loaded: Any = AutoencoderKLFlux2.from_pretrained(self.settings.base, subfolder="vae")
+        vae = drop_silent_branches(loaded.requires_grad_(False).eval().to(device))
+        return open_batches(self.settings, vae, device)
 
 
 def _use_one_thread(_: int) -> None:
