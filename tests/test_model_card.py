@@ -96,3 +96,11 @@ def test_a_resumed_run_counts_once():
 def test_data_sets_without_results_are_open():
     table = card.tabulate_data_sets([])
     assert table.count("open") == len(card.DATA_SETS) == 5 and "Source" not in table
+
+
+def test_results_tell_no_path_of_the_machine_that_made_them():
+    for path in (ROOT / "results").glob("*.json*"):
+        found = re.search(
+            r'"[^"\n]*(?<![\w.:/])/(?:home|root|tmp|work|Users)/[^"\n]*"', path.read_text()
+        )
+        assert not found, f"{path.name}: {found and found[0]}"

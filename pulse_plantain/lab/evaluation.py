@@ -123,7 +123,7 @@ def _find_skin(mask, picture):
     with Image.open(mask) as stored:
         skin = np.asarray(stored.convert("L").resize((width, height))) > 127
     if not skin.any():
-        raise ClipError(f"{mask} shows no skin")
+        raise ClipError(f"{mask.name} shows no skin")
     return skin
 
 
