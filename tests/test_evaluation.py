@@ -1,10 +1,12 @@
 """The protocol of lab/evaluation.py on small clips with a known pulse, and its figures."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from recordings import FPS, SECONDS, fake_pipe
 
 from pulse_plantain.lab import evaluation, summary
@@ -20,6 +22,14 @@ def test_skin_trace_is_that_of_the_masked_pixels(folder):
     assert rgb.mean(axis=0) == pytest.approx([180, 120, 100], abs=4)
     whole, _ = evaluation.read_skin_trace(evaluation.Recording("all", recording.path, "0"))
     assert whole.mean(axis=0)[0] == pytest.approx(90 + 90 * np.pi * 22**2 / 64**2, abs=3)
+
+
+def test_a_mask_without_skin_is_named_and_its_folder_is_not(folder, tmp_path):
+    recording = evaluation.open_rendered_clips(folder)[0]
+    mask = tmp_path / "dark.png"
+    Image.new("L", (8, 8)).save(mask)
+    with pytest.raises(ClipError, match="^dark.png shows no skin$"):
+        evaluation.read_skin_trace(replace(recording, mask=mask))
 
 
 def test_classical_methods_read_the_rendered_rates(folder):
