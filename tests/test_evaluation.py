@@ -28,7 +28,7 @@ def test_a_mask_without_skin_is_named_and_its_folder_is_not(folder, tmp_path):
     recording = evaluation.open_rendered_clips(folder)[0]
     mask = tmp_path / "dark.png"
     Image.new("L", (8, 8)).save(mask)
-    with pytest.raises(ClipError, match="^dark.png shows no skin$"):
+    with pytest.raises(ClipError, match=r"^dark\.png shows no skin$"):
         evaluation.read_skin_trace(replace(recording, mask=mask))
 
 
