@@ -433,11 +433,12 @@ class Posterior:
     def _draw_courses(self, first: int, last: int) -> np.ndarray:
         """[instants, PATHS] states, drawn from the posterior backwards from the last instant."""
         dice = np.random.default_rng(0)
-        state = _draw(np.tile(self.chances[last], (PATHS, 1)), dice)
-        courses = [state]
         moves = self._moves.numpy()
+        state = _draw(self.chances[last : last + 1], np.zeros(PATHS, int), dice)
+        courses = [state]
         for step in range(last - 1, first - 1, -1):
-            state = _draw(self._forward[step] * moves.T[state], dice)
+            states, which = np.unique(state, return_inverse=True)  # a few of many
+            state = _draw(self._forward[step] * moves.T[states], which, dice)
             courses.append(state)
         return np.stack(courses[::-1])
 
@@ -458,10 +459,13 @@ def place_all(witnesses: Sequence[Witness], times: np.ndarray) -> Placing:
     return place_witnesses(spans, [witness.source for witness in witnesses], times)
 
 
-def _draw(chances, dice):
-    """[P] one state for each row [P, S] of chances."""
+def _draw(chances, which, dice):
+    """[P] one state for each of ``which`` [P] rows of chances [K, S]."""
     upto = chances.cumsum(1)
-    return (upto < dice.uniform(0, 1, (len(upto), 1)) * upto[:, -1:]).sum(1)
+    upto /= upto[:, -1:]
+    upto += np.arange(len(upto))[:, None]  # rows behind each other rise, so one search serves all
+    found = np.searchsorted(upto.ravel(), which + dice.uniform(0, 1, len(which)))
+    return np.minimum(found - which * chances.shape[1], chances.shape[1] - 1)
 
 
 def _summarise_chances(chances: np.ndarray) -> Estimate:
