@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,9 @@ SIGNS = (
     "amplitude",
     "palette",
     "agreement",
-    "together",
-    "grey",
-    "everywhere",
+    "followed",
+    "red",
+    "background",
     "displaced",
 )
 """What else can be seen of a witness, in the order of :attr:`Witness.signs`:
@@ -34,9 +35,10 @@ line: log odds of the share of the trace's power in its strongest line.
 amplitude: logarithm of the drawn amplitude (rms, AC/DC).
 palette: share of the drawing that is on the palette.
 agreement: log odds of the share of the cells' power that their mean keeps.
-together, grey: of the clip's own colours at the strongest line, log odds of how far the cells that
-    were looked at move as one, and of how far red, green and blue do.
-everywhere: log odds of how far the whole picture moves as one at the strongest line.
+followed: log odds of the share of green's power, in what carries the trace, that follows the trace.
+red: how much red follows the trace, over how much green does.
+background: logarithm of the power with which the picture beside what was looked at follows the
+    trace, over the power with which that itself follows it.
 displaced: log odds of how far what changes at the strongest line is the picture being moved.
 """
 
@@ -294,18 +296,25 @@ def add_up(said: torch.Tensor, trust: torch.Tensor, placing: Placing, weights: A
 
 def make_transitions(weights: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """Chances of the states at first [S], and from one instant to the next [S, S]."""
+    return _make_transitions(weights.drift, weights.restart, weights.change, weights.present)
+
+
+@cache
+def _make_transitions(
+    drift: float, restart: float, change: float, present: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of :func:`make_transitions`; a search asks for the same ones dozens of times."""
     steps = torch.as_tensor(np.log(RATES))
     size = len(steps)
-    width = torch.as_tensor(weights.drift, dtype=steps.dtype) * HOP**0.5
-    near = torch.softmax(-0.5 * ((steps[:, None] - steps) / width) ** 2, 1)
-    restart, change = HOP * weights.restart, HOP * weights.change
+    near = torch.softmax(-0.5 * ((steps[:, None] - steps) / (drift * HOP**0.5)) ** 2, 1)
+    restart, change = HOP * restart, HOP * change
     walk = (1 - restart) * near + restart / size
     go = torch.full((size, 1), change, dtype=steps.dtype)
     come = torch.full((1, size), change / size, dtype=steps.dtype)
     stay = torch.full((1, 1), 1 - change, dtype=steps.dtype)
     moves = torch.cat([torch.cat([(1 - change) * walk, go], 1), torch.cat([come, stay], 1)])
-    first = torch.full((size + 1,), weights.present / size, dtype=steps.dtype)
-    first[-1] = 1 - weights.present
+    first = torch.full((size + 1,), present / size, dtype=steps.dtype)
+    first[-1] = 1 - present
     return first, moves
 
 

@@ -73,6 +73,10 @@ def decode_field(
     return torch.polar(amplitude.clamp(max=LARGEST_AMPLITUDE), mean.angle()), weight
 
 
+RED_RANGE = (-0.5, 1.5)
+"""Bounds to which red over green is cut, where green hardly follows what was drawn."""
+
+
 @dataclass(frozen=True)
 class Glance:
     """A part of a window that is to be drawn.
@@ -158,18 +162,52 @@ def divide_picture(window: windowing.ClipWindow, blocks: int = 8) -> np.ndarray:
     return green.mean((2, 4)).reshape(samples, -1)
 
 
-def find_common_motion(around: np.ndarray, sampling_rate: float, rate: float) -> float:
-    """How far a whole picture moves as one at a heart rate, face and background alike.
+def lock_in(courses: np.ndarray, trace: np.ndarray) -> np.ndarray:
+    """Amplitudes of real courses that follow a trace, under a Hann taper.
+
+    Args:
+        courses: [samples, ...].
+        trace: [samples] complex, of any size; 0 at all times gives 0.
+
+    Returns:
+        [...] complex, of the size of the courses.
+    """
+    taper = np.hanning(len(trace) + 2)[1:-1]
+    taper /= taper.sum()
+    turns = trace - taper @ trace
+    size = np.sqrt(taper @ np.square(np.abs(turns)))
+    turns = taper * turns.conj() / max(size, np.finfo(float).tiny)
+    return np.tensordot(turns, courses - np.tensordot(taper, courses, 1), 1)
+
+
+def compare_background(
+    around: np.ndarray, box: cells.Box, course: np.ndarray, trace: np.ndarray
+) -> float:
+    """How strongly the picture beside a box follows what was drawn of the box.
+
+    A pulse is in skin alone; light that wavers is in the room, too. What is compared is the lower
+    quartile of the parts, as others may be skin, or dark and noisy.
 
     Args:
         around: [samples, parts] of :func:`divide_picture`.
-        sampling_rate: Hz.
-        rate: bpm.
+        box: (left, top, right, bottom), fractions of the picture. Where it leaves less than a
+            quarter of the parts untouched, all of them are compared.
+        course: [samples] of what carries the pulse in the box, in green.
+        trace: [samples] complex, the pulse drawn.
 
     Returns:
-        log odds of |mean|^2 / mean |.|^2 of the parts' amplitudes.
+        logarithm of the quartile's power, locked to the trace, over that of the course.
     """
-    return float(_find_unison(turn_back(around, sampling_rate, np.array([rate]))[0]))
+    blocks = round(around.shape[1] ** 0.5)
+    edges = np.arange(blocks + 1) / blocks
+    across = (edges[1:] > box[0] + 1e-6) & (edges[:-1] < box[2] - 1e-6)
+    down = (edges[1:] > box[1] + 1e-6) & (edges[:-1] < box[3] - 1e-6)
+    beside = ~(down[:, None] & across).ravel()
+    if beside.mean() < 0.25:
+        beside[:] = True
+    power = np.square(np.abs(lock_in(around[:, beside], trace)))
+    own = np.square(np.abs(lock_in(course, trace)))
+    return float(np.log((np.quantile(power, 0.25) + FAINTEST**2) / (own + FAINTEST**2)))
 
 
 def find_displacement(fine: windowing.ClipWindow, crop: cells.Box, rate: float) -> float:
@@ -206,12 +244,25 @@ def find_displacement(fine: windowing.ClipWindow, crop: cells.Box, rate: float) 
     return float(posterior.to_log_odds(explained / max(power, np.finfo(float).tiny)))
 
 
-def _find_unison(amplitudes: np.ndarray) -> np.ndarray:
-    """Log odds of |mean|^2 / mean |.|^2 of complex amplitudes [..., n]."""
-    each = np.square(np.abs(amplitudes)).mean(-1)
-    return posterior.to_log_odds(
-        np.square(np.abs(amplitudes.mean(-1))) / np.maximum(each, np.finfo(float).tiny)
-    )
+def compare_colours(courses: np.ndarray, trace: np.ndarray) -> tuple[float, float]:
+    """How the colours of what carries the pulse follow what was drawn.
+
+    Args:
+        courses: [samples, 3] of red, green and blue.
+        trace: [samples] complex, the pulse drawn.
+
+    Returns:
+        (log odds of the share of green's power that follows the trace; red's amplitude along
+        green's, over green's: 0.1 to 0.5 of a pulse as cameras see it, near 1 of grey light).
+    """
+    taper = np.hanning(len(trace) + 2)[1:-1]
+    taper /= taper.sum()
+    power = taper @ np.square(courses[:, 1] - taper @ courses[:, 1])
+    red, green, _ = lock_in(courses, trace)
+    own = abs(green) ** 2
+    share = 2 * own / max(power, FAINTEST**2)  # a real course goes half each way round
+    along = (red * green.conj()).real / max(own, FAINTEST**2)
+    return float(posterior.to_log_odds(share)), float(np.clip(along, *RED_RANGE))
 
 
 def read_sheets(
@@ -261,27 +312,23 @@ def _read_glance(glance, members, weights, kept):
         "amplitude": 0.5 * np.log(power + FAINTEST**2),
         "palette": weights.mean(),
         "agreement": posterior.to_log_odds(kept_power),
-        **_compare_colours(window, posterior.RATES[strongest]),
-        "everywhere": np.nan,
-        "displaced": np.nan,
     }
-    if glance.around is not None:
-        signs["everywhere"] = find_common_motion(
-            glance.around, window.sampling_rate, posterior.RATES[strongest]
-        )
+    courses = np.einsum("srbc,rb->sc", window.motion, shares)
+    if courses.any():  # not those of a sheet without its clip
+        signs["followed"], signs["red"] = compare_colours(courses, trace)
+    if glance.around is not None and glance.fine is not None:
+        box = _place_in(glance.fine.crop, window.crop)
+        signs["background"] = compare_background(glance.around, box, courses[:, 1], trace)
     if glance.fine is not None:
         rate = posterior.RATES[strongest]
         signs["displaced"] = find_displacement(glance.fine, window.crop, rate)
-    row = np.array([signs[name] for name in posterior.SIGNS], float)
+    row = np.array([signs.get(name, np.nan) for name in posterior.SIGNS], float)
     source = (glance.place, window.seconds)
     witness = posterior.Witness(window.start, window.end, source, lines, row)
     return Drawn(window, glance.place, members, weights, kept, trace, witness)
 
 
-def _compare_colours(window, rate):
-    """How far the cells, and the colours, of a clip's window move as one at a rate (log odds)."""
-    if not window.motion.any():  # a sheet without its clip
-        return {"together": np.nan, "grey": np.nan}
-    amplitudes = turn_back(window.motion, window.sampling_rate, np.array([rate]))[0]
-    together = _find_unison(amplitudes[..., 1].ravel())
-    return {"together": together, "grey": _find_unison(amplitudes.mean((0, 1)))}
+def _place_in(whole, crop):
+    """A crop as fractions of another one that it lies in."""
+    corner, size = np.array(whole[:2]), np.subtract(whole[2:], whole[:2])
+    return (*(np.array(crop[:2]) - corner) / size, *(np.array(crop[2:]) - corner) / size)

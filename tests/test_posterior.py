@@ -151,8 +151,8 @@ def test_confidence_is_the_chance_of_being_right_where_the_model_holds():
     assert estimate.low < estimate.bpm < estimate.high
 
 
-def test_a_line_that_is_everywhere_speaks_against_a_pulse_however_clear_it_is():
-    place = SIGNS.index("everywhere")
+def test_a_line_that_the_background_shows_speaks_against_a_pulse_however_clear_it_is():
+    place = SIGNS.index("background")
     lamp, face = witness(72.0, noise=0.1), witness(72.0, noise=0.1)
     lamp.signs[place], face.signs[place] = 3.0, -2.0
     weights = replace(READING, lit=(-4.0, *(0.0,) * place, 4.0, *(0.0,) * (len(SIGNS) - place - 1)))

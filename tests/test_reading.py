@@ -86,42 +86,68 @@ def test_a_drawing_is_a_witness_of_its_line_and_amplitude():
     assert signs["line"] < 0 and signs["agreement"] < -1
 
 
-def test_colours_that_move_as_one_are_seen_in_the_clip():
+def test_a_lock_in_finds_what_follows_a_trace_and_nothing_else():
+    times = (np.arange(96) + 0.5) / 12
+    trace = 3 * np.exp(2j * np.pi * 72 / 60 * times)
+    follows = 0.004 * np.cos(2 * np.pi * 72 / 60 * times - 0.7)
+    other = 0.01 * np.cos(2 * np.pi * 100 / 60 * times)
+    found = reading.lock_in(np.stack([follows, other, follows + other + 5.0], 1), trace)
+    np.testing.assert_allclose(found[[0, 2]], 0.002 * np.exp(-0.7j), rtol=0.03)
+    assert abs(found[1]) < 1e-4
+    assert not reading.lock_in(follows, np.zeros(96)).any()
+
+
+def test_how_red_and_green_follow_the_trace_is_seen_in_the_clip():
     _, blood = read_one(even_field(), beating_window())
     _, lamp = read_one(even_field(), beating_window(colours=(1, 1, 1)))
-    _, noisy = read_one(even_field(), beating_window(noise=0.02))
-    assert lamp["grey"] > 4 and 1 < blood["grey"] < 2.5
-    assert blood["together"] > 4 > noisy["together"]
+    _, noisy = read_one(even_field(), beating_window(noise=0.2))
+    _, elsewhere = read_one(even_field(rate=100.0), beating_window(noise=0.02))
+    assert blood["red"] == pytest.approx(0.3, abs=0.05) and lamp["red"] == pytest.approx(1.0)
+    assert blood["followed"] > 4 > noisy["followed"] > elsewhere["followed"]
+    assert all(-0.5 <= signs["red"] <= 1.5 for signs in (noisy, elsewhere))
 
 
-def test_light_that_moves_the_whole_picture_is_seen_and_a_face_is_not():
-    layout = search.divide_finely(96)
-    window = ClipWindow.blank(0.0, 8.0, layout.geometry)
-    rng = np.random.default_rng(0)
+def picture_with(beats):
+    """A finely divided picture of noise, where 72 beats a minute are in cells [64, 64]."""
+    window = ClipWindow.blank(0.0, 8.0, search.divide_finely(96).geometry)
     beat = 0.004 * np.cos(2 * np.pi * 72 / 60 * window.times)[:, None, None, None]
-    noise = 0.002 * rng.standard_normal(window.motion.shape)
-    part = np.zeros((64, 64, 1))
-    part[16:48, 24:48] = 1
-    everywhere, face = (
-        reading.find_common_motion(
-            reading.divide_picture(replace(window, motion=(beat * where + noise))), 12.0, 72.0
-        )
-        for where in (np.ones((64, 64, 1)), part)
-    )
-    assert everywhere > 4 and face < -1
+    noise = 0.002 * np.random.default_rng(0).standard_normal(window.motion.shape)
+    return replace(window, motion=beat * np.asarray(beats, float)[..., None] + noise)
 
 
-def test_the_picture_around_is_read_at_the_strongest_line():
-    layout = search.divide_finely(96)
-    around = ClipWindow.blank(0.0, 8.0, layout.geometry)
-    beat = 0.004 * np.cos(2 * np.pi * 72 / 60 * around.times)[:, None, None, None]
-    noise = 0.002 * np.random.default_rng(0).standard_normal(around.motion.shape)
-    around = reading.divide_picture(replace(around, motion=beat + noise))
-    _, signs = read_one(even_field(), around=around)
-    nearest = posterior.RATES[np.abs(posterior.RATES - 72).argmin()]
-    assert signs["everywhere"] == reading.find_common_motion(around, 12.0, nearest) > 4
-    _, elsewhere = read_one(even_field(rate=100.0), around=around)
-    assert elsewhere["everywhere"] < 0
+def test_a_background_that_beats_with_the_box_is_told_from_one_that_does_not():
+    face = np.zeros((64, 64))
+    face[16:48, 24:48] = 1
+    large = np.zeros((64, 64))
+    large[:, :40] = 1  # a face that leaves a few of the parts around the box alone
+    box, whole = (0.375, 0.25, 0.75, 0.75), (0.0, 0.0, 1.0, 1.0)
+    times = (np.arange(96) + 0.5) / 12
+    trace = np.exp(2j * np.pi * 72 / 60 * times)
+    course = 0.004 * np.cos(2 * np.pi * 72 / 60 * times)
+
+    def compare(beats, box):
+        around = reading.divide_picture(picture_with(beats))
+        return reading.compare_background(around, box, course, trace)
+
+    everywhere = np.ones((64, 64))
+    assert compare(everywhere, box) == pytest.approx(0, abs=0.2)
+    assert compare(everywhere, whole) == pytest.approx(0, abs=0.2)
+    assert max(compare(face, box), compare(face, whole), compare(large, box)) < -4
+    assert compare(0 * face, box) < -4
+
+
+def test_the_picture_around_is_read_with_the_trace_that_was_drawn():
+    around = picture_with(np.ones((64, 64)))
+    parts = reading.divide_picture(around)
+    left, top, right, bottom = around.crop
+    crop = (left, top, left + (right - left) / 4, top + (bottom - top) / 2)
+    window = replace(beating_window(), crop=crop)
+    _, signs = read_one(even_field(), window, around=parts, fine=around)
+    assert signs["background"] == pytest.approx(np.log((0.004 / 0.002) ** 2), abs=0.2)
+    _, elsewhere = read_one(even_field(rate=100.0), window, around=parts, fine=around)
+    assert elsewhere["background"] != pytest.approx(signs["background"], abs=0.3)
+    _, unknown = read_one(even_field(), window)
+    assert np.isnan(unknown["background"]) and np.isfinite(unknown["red"])
 
 
 def shaded_window(change):

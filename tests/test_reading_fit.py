@@ -67,8 +67,8 @@ def test_evidence_is_kept_whole(evidence, tmp_path):
 
 
 def test_thinned_clips_have_all_some_and_one_of_the_sources(evidence):
-    counts = [len(one.witnesses) for one, _ in reading_fit.thin(evidence[:1])]
-    assert counts == [6, 6, 1]
+    kept = [(len(chosen), weight) for _, chosen, weight in reading_fit.thin(evidence[:1])]
+    assert kept == [(6, 1.0), (6, 0.5), (1, 0.25)]
 
 
 def test_the_walk_of_a_heart_is_that_of_its_logarithm():

@@ -31,6 +31,9 @@ the random walk: what a window shows, and further apart than a breath's swing of
 FINE, COARSE = 0.75, 1.5
 """bpm: widths of the two kernels by which a course of rates is compared with the truth."""
 
+_TYPE = torch.float32
+"""Of what is fitted: half the time of float64, and the same numbers to three digits."""
+
 _FITTED = ("sharpness", "doubt", "trust", "beats", "silence", "lit", "scale", "overlap", "quiet")
 _POSITIVE = ("sharpness", "doubt", "scale")
 
@@ -39,9 +42,9 @@ _DIRECTIONS = {
     "amplitude": 1,
     "palette": 1,
     "agreement": 1,
-    "together": 0,
-    "grey": -1,
-    "everywhere": -1,
+    "followed": 0,
+    "red": -1,
+    "background": -1,
     "displaced": -1,
 }
 """Whether a sign speaks for a pulse (1), against it (-1), or may do either (0), so that what is far
@@ -189,21 +192,24 @@ class _Case:
     weight: float
 
 
-def thin(evidence: Sequence[Evidence], seed: int = 0) -> list[tuple[Evidence, float]]:
-    """Every clip with all of its sources, with some eight, and with a single one, with weights.
+def thin(
+    evidence: Sequence[Evidence], seed: int = 0
+) -> Iterator[tuple[Evidence, list[int], float]]:
+    """Every clip with all of its sources, with some eight, and with a single one.
 
     So the fit sees how much many witnesses are worth over few.
+
+    Yields:
+        (the clip, numbers of the witnesses, weight).
     """
     dice = np.random.default_rng(seed)
-    cases = []
     for one in evidence:
         sources = list(dict.fromkeys(witness.source for witness in one.witnesses))
-        cases.append((one, 1.0))
+        yield one, list(range(len(one.witnesses))), 1.0
         for count, weight in ((8, 0.5), (1, 0.25)):
             chosen = {sources[i] for i in dice.permutation(len(sources))[:count]}
-            witnesses = [witness for witness in one.witnesses if witness.source in chosen]
-            cases.append((replace(one, witnesses=witnesses), weight))
-    return cases
+            kept = [i for i, witness in enumerate(one.witnesses) if witness.source in chosen]
+            yield one, kept, weight
 
 
 def _aim(rates: np.ndarray) -> np.ndarray:
@@ -215,13 +221,13 @@ def _aim(rates: np.ndarray) -> np.ndarray:
     return np.stack(rows)
 
 
-def _make_case(one: Evidence, weight: float, first_row: int) -> _Case:
+def _make_case(one: Evidence, kept: list[int], weight: float, first_row: int) -> _Case:
     times = (np.arange(len(one.rates)) + 0.5) * HOP
-    rows = torch.arange(first_row, first_row + len(one.witnesses))
+    placing = posterior.place_all([one.witnesses[number] for number in kept], times)
     return _Case(
-        rows,
-        placing=posterior.place_all(one.witnesses, times),
-        target=torch.from_numpy(_aim(one.rates)),
+        rows=torch.tensor(kept) + first_row,
+        placing=posterior.Placing(*(value.to(_TYPE) for value in vars(placing).values())),
+        target=torch.from_numpy(_aim(one.rates)).to(_TYPE),
         weight=weight,
     )
 
@@ -245,15 +251,16 @@ class Fit:
             spread=np.maximum(np.nanstd(signs, 0), 1e-3).round(4).tolist(),
         )
         self.ridge = ridge
-        cases, witnesses = [], []
-        for one, weight in thin(evidence):
-            cases.append(_make_case(one, weight, len(witnesses)))
-            witnesses += one.witnesses
-        self.cases = cases
-        self.lines, self.signs, self.seconds = posterior.stack_witnesses(witnesses)
-        self.moves = posterior.make_transitions(self.start)
+        counts = [len(one.witnesses) for one in evidence]
+        first = dict(zip(map(id, evidence), np.cumsum([0, *counts]).tolist(), strict=False))
+        self.cases = [
+            _make_case(one, kept, weight, first[id(one)]) for one, kept, weight in thin(evidence)
+        ]
+        stacked = posterior.stack_witnesses(w for one in evidence for w in one.witnesses)
+        self.lines, self.signs, self.seconds = (values.to(_TYPE) for values in stacked)
+        self.moves = tuple(part.to(_TYPE) for part in posterior.make_transitions(self.start))
         self.values = {
-            name: torch.tensor(getattr(self.start, name), dtype=torch.float64) for name in _FITTED
+            name: torch.tensor(getattr(self.start, name), dtype=_TYPE) for name in _FITTED
         }
         for name in _POSITIVE:
             self.values[name] = self.values[name].log()
@@ -262,13 +269,13 @@ class Fit:
             self.values[name][0] = 0.0
         self.values["lit"] = torch.full_like(self.values["trust"], -1.0)
         self.values["lit"][0] = -3.0
-        self.values["beats"] = torch.zeros(2, dtype=torch.float64)
+        self.values["beats"] = torch.zeros(2, dtype=_TYPE)
         for value in self.values.values():
             value.requires_grad_(True)
 
     def _current(self) -> SimpleNamespace:
         values = {n: v.exp() if n in _POSITIVE else v for n, v in self.values.items()}
-        way = torch.tensor([0, *(_DIRECTIONS[name] for name in SIGNS)], dtype=torch.float64)
+        way = torch.tensor([0, *(_DIRECTIONS[name] for name in SIGNS)], dtype=_TYPE)
         for name, side in (("trust", way), ("silence", -way)):
             bounded = side * torch.nn.functional.softplus(values[name])
             values[name] = torch.where(way == 0, values[name], bounded)
@@ -316,7 +323,7 @@ class Fit:
         fitted: dict[str, Any] = {}
         for name, value in vars(self._current()).items():
             if name in _FITTED:
-                fitted[name] = np.round(value.detach().numpy(), 4).tolist()
+                fitted[name] = np.round(value.detach().double().numpy(), 4).tolist()
         return replace(self.start, **fitted)
 
 
