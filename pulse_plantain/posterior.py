@@ -110,37 +110,37 @@ class Weights:
         restart: chance per second that the rate jumps anywhere.
     """
 
-    mean: Sequence[float] = (-1.0452, -7.7211, 0.9312, -1.3388, -1.3434, 1.7595, -2.3186, -3.5175)
-    spread: Sequence[float] = (1.8517, 0.7436, 0.0255, 0.906, 2.326, 2.8196, 2.4635, 2.68)
-    sharpness: float = 5.5792
-    doubt: float = 0.0932
+    mean: Sequence[float] = (-0.9579, -7.6702, 0.9318, -1.2818, -2.1536, 0.5008, -1.3079, -3.6072)
+    spread: Sequence[float] = (1.9043, 0.777, 0.0265, 0.9278, 1.7019, 0.5583, 2.4524, 2.5653)
+    sharpness: float = 6.4439
+    doubt: float = 0.0772
     trust: Sequence[float] = (
-        0.4179,
-        0.2286,
-        0.1461,
-        0.2727,
-        0.9645,
-        0.0014,
-        -0.3046,
-        -0.1566,
-        -0.4702,
+        0.5066,
+        0.3133,
+        0.1717,
+        0.3151,
+        0.7146,
+        0.5307,
+        -0.3632,
+        -0.2381,
+        -0.3344,
     )
-    beats: Sequence[float] = (0.0015, -0.4438)
+    beats: Sequence[float] = (0.8759, -0.4611)
     silence: Sequence[float] = (
-        0.5925,
-        -0.7527,
-        -1.0616,
-        -0.6791,
-        -0.1308,
-        0.0445,
-        0.4912,
-        0.7747,
-        0.1841,
+        0.6456,
+        -0.6728,
+        -1.0789,
+        -0.5893,
+        -0.1417,
+        0.3903,
+        0.5023,
+        0.8117,
+        0.2459,
     )
-    lit: Sequence[float] = (-2.6211, 0.0, 0.0, 0.0, 0.0, -1.7624, 0.4455, 0.393, 0.6677)
-    scale: float = 1.3495
-    overlap: float = 0.8915
-    quiet: float = 0.2846
+    lit: Sequence[float] = (-2.7331, 0.0, 0.0, 0.0, 0.0, -0.3147, 0.5561, 1.0385, 1.1566)
+    scale: float = 1.315
+    overlap: float = 0.9
+    quiet: float = 0.2661
     present: float = 0.5
     change: float = 1 / 60
     drift: float = 0.0152
