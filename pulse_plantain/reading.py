@@ -141,10 +141,15 @@ def turn_back(values: np.ndarray, sampling_rate: float, rates: np.ndarray) -> np
         [R, ...] complex.
     """
     samples = len(values)
-    taper = np.hanning(samples + 2)[1:-1]
+    taper = _taper(samples)
     turns = np.exp(-2j * np.pi * np.outer(rates / 60, np.arange(samples) / sampling_rate)) * taper
-    level = np.tensordot(taper / taper.sum(), values, 1)
-    return np.tensordot(turns, values - level, 1) / taper.sum()
+    return np.tensordot(turns, values - np.tensordot(taper, values, 1), 1)
+
+
+def _taper(samples):
+    """Hann's taper [samples], which sums to 1."""
+    taper = np.hanning(samples + 2)[1:-1]
+    return taper / taper.sum()
 
 
 def divide_picture(window: windowing.ClipWindow, blocks: int = 8) -> np.ndarray:
@@ -172,8 +177,7 @@ def lock_in(courses: np.ndarray, trace: np.ndarray) -> np.ndarray:
     Returns:
         [...] complex, of the size of the courses.
     """
-    taper = np.hanning(len(trace) + 2)[1:-1]
-    taper /= taper.sum()
+    taper = _taper(len(trace))
     turns = trace - taper @ trace
     size = np.sqrt(taper @ np.square(np.abs(turns)))
     turns = taper * turns.conj() / max(size, np.finfo(float).tiny)
@@ -255,8 +259,7 @@ def compare_colours(courses: np.ndarray, trace: np.ndarray) -> tuple[float, floa
         (log odds of the share of green's power that follows the trace; red's amplitude along
         green's, over green's: 0.1 to 0.5 of a pulse as cameras see it, near 1 of grey light).
     """
-    taper = np.hanning(len(trace) + 2)[1:-1]
-    taper /= taper.sum()
+    taper = _taper(len(trace))
     power = taper @ np.square(courses[:, 1] - taper @ courses[:, 1])
     red, green, _ = lock_in(courses, trace)
     own = abs(green) ** 2

@@ -184,3 +184,13 @@ def test_signs_that_are_not_known_are_average():
     unknown = replace(known, signs=np.full(len(SIGNS), np.nan))
     reads = [Posterior([one], READING, (0, 8)).chances for one in (known, unknown)]
     np.testing.assert_allclose(*reads, atol=1e-9)
+
+
+def test_states_are_drawn_as_often_as_their_chances_say():
+    dice = np.random.default_rng(0)
+    rows = np.array([[1.0, 3.0, 0.0, 4.0], [0.0, 0.2, 0.8, 0.0]])  # of any sum
+    which = np.repeat([0, 1, 0], 4000)
+    drawn = posterior._draw(rows, which, dice)
+    for row in (0, 1):
+        shares = np.bincount(drawn[which == row], minlength=4) / np.sum(which == row)
+        np.testing.assert_allclose(shares, rows[row] / rows[row].sum(), atol=0.02)

@@ -192,24 +192,22 @@ class _Case:
     weight: float
 
 
-def thin(
-    evidence: Sequence[Evidence], seed: int = 0
-) -> Iterator[tuple[Evidence, list[int], float]]:
+def thin(evidence: Sequence[Evidence], seed: int = 0) -> Iterator[tuple[int, list[int], float]]:
     """Every clip with all of its sources, with some eight, and with a single one.
 
     So the fit sees how much many witnesses are worth over few.
 
     Yields:
-        (the clip, numbers of the witnesses, weight).
+        (number of the clip, numbers of its witnesses, weight).
     """
     dice = np.random.default_rng(seed)
-    for one in evidence:
+    for number, one in enumerate(evidence):
         sources = list(dict.fromkeys(witness.source for witness in one.witnesses))
-        yield one, list(range(len(one.witnesses))), 1.0
+        yield number, list(range(len(one.witnesses))), 1.0
         for count, weight in ((8, 0.5), (1, 0.25)):
             chosen = {sources[i] for i in dice.permutation(len(sources))[:count]}
             kept = [i for i, witness in enumerate(one.witnesses) if witness.source in chosen]
-            yield one, kept, weight
+            yield number, kept, weight
 
 
 def _aim(rates: np.ndarray) -> np.ndarray:
@@ -251,10 +249,10 @@ class Fit:
             spread=np.maximum(np.nanstd(signs, 0), 1e-3).round(4).tolist(),
         )
         self.ridge = ridge
-        counts = [len(one.witnesses) for one in evidence]
-        first = dict(zip(map(id, evidence), np.cumsum([0, *counts]).tolist(), strict=False))
+        first = np.cumsum([0, *(len(one.witnesses) for one in evidence)]).tolist()
         self.cases = [
-            _make_case(one, kept, weight, first[id(one)]) for one, kept, weight in thin(evidence)
+            _make_case(evidence[number], kept, weight, first[number])
+            for number, kept, weight in thin(evidence)
         ]
         stacked = posterior.stack_witnesses(w for one in evidence for w in one.witnesses)
         self.lines, self.signs, self.seconds = (values.to(_TYPE) for values in stacked)
