@@ -5,7 +5,7 @@ Here live area means of arrays and of a decoder's own frames; nothing knows of c
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from av import VideoFrame
@@ -54,6 +54,12 @@ def area_weights(lower: float, upper: float, cells: int, length: int) -> sparse.
     overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
     weights = np.maximum(overlap, 0) * cells / (upper - lower)
     return sparse.csr_array(weights.astype(np.float32))
+
+
+@lru_cache(256)
+def weigh_area(lower: float, upper: float, cells: int, length: int) -> np.ndarray:
+    """:func:`area_weights` as a plain array, of which a search asks for the same few."""
+    return area_weights(lower, upper, cells, length).toarray()
 
 
 class AreaMean:

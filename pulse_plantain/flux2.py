@@ -3,10 +3,12 @@
 Functions of a VAE or a transformer that is passed in; nothing here knows of clips or pulses.
 """
 
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import torch
+from diffusers.models.attention_processor import Attention
+from diffusers.models.resnet import ResnetBlock2D
 from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu, retrieve_timesteps
 
 from . import sheet
@@ -71,6 +73,43 @@ def text_ids(length: int) -> torch.Tensor:
     ids = torch.zeros(length, 4, dtype=torch.int64)
     ids[:, 3] = torch.arange(length)
     return ids
+
+
+class _SkippingResnet(ResnetBlock2D):
+    """A residual block that leaves its branch out while the branch ends in zeros."""
+
+    def forward(self, input_tensor: torch.Tensor, temb: Any = None, *args: Any, **kwargs: Any):
+        if self.conv2.weight.any() or self.conv2.bias.any():
+            return super().forward(input_tensor, temb, *args, **kwargs)
+        path: Any = self.conv_shortcut
+        kept = input_tensor if path is None else path(input_tensor)
+        return kept / self.output_scale_factor
+
+
+class _SkippingAttention(Attention):
+    """Attention beside a residual path, left out while it ends in zeros."""
+
+    def forward(self, hidden_states: torch.Tensor, *args: Any, **kwargs: Any):
+        last: Any = cast(torch.nn.ModuleList, self.to_out)[0]
+        if not self.residual_connection or last.weight.any() or last.bias.any():
+            return super().forward(hidden_states, *args, **kwargs)
+        return hidden_states / self.rescale_output_factor
+
+
+def skip_silent_branches(vae: Vae) -> None:
+    """Let the residual branches of a VAE's encoder that end in zeros cost nothing.
+
+    Its latents stay the same, up to rounding. All branches of the miniature's linear encoder are
+    such; a trained encoder has none, and is left as it is.
+
+    Args:
+        vae: Vae; None is allowed.
+    """
+    for module in () if vae is None else vae.encoder.modules():
+        if type(module) is ResnetBlock2D and not module.conv2.weight.any():
+            module.__class__ = _SkippingResnet
+        elif type(module) is Attention and not module.to_out[0].weight.any():
+            module.__class__ = _SkippingAttention
 
 
 def encode_images(vae: Vae, images: torch.Tensor) -> torch.Tensor:

@@ -135,6 +135,7 @@ class PulsePipeline(Flux2KleinPipeline):
             reading=reading,
             merged_adapter=merged_adapter,
         )
+        flux2.skip_silent_branches(self.vae)
         self._prompt_embeds = None
         self._before_adapter = None  # the values that an adapter took the place of
 
@@ -515,26 +516,26 @@ class PulsePipeline(Flux2KleinPipeline):
     ) -> list[reader.Drawn]:
         """Windows -> tokens of their pictures -> pulse sheets -> what they say."""
         windows = [glance.window for glance in glances]
-        motion, references = self.encode_pictures(windows, drawing.batch_size)
+        motion, references = self.encode_pictures(windows, drawing)
         latents = self.prepare_latents(motion, drawing.ensemble_size, drawing.generator)
         latents = self.denoise(latents, references, drawing)
         sheets = self.decode_sheets(latents, drawing.batch_size)
         return reader.read_sheets(glances, sheets, self.layout.geometry, drawing.keep_sheets)
 
     def encode_pictures(
-        self, windows: Sequence[windowing.ClipWindow], batch_size: int
+        self, windows: Sequence[windowing.ClipWindow], drawing: drawings.Drawing
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens of the windows' pictures.
+        """Tokens of the windows' pictures, where the prompt's embeddings are.
 
         Returns:
             (motion sheets [windows, N, 4 C], appearance images [windows, M, 4 C]).
         """
-        device = self._execution_device  # looks at every module: once, not for every picture
-        geometry = self.layout.geometry
+        embeds: Any = drawing.prompt_embeds
+        geometry, batch_size = self.layout.geometry, drawing.batch_size
 
         def to_tokens(pictures: Any) -> torch.Tensor:
             images = torch.from_numpy(pictures).movedim(-1, 1) * 2 - 1
-            return flux2.encode_images(self.vae, images.to(device))
+            return flux2.encode_images(self.vae, images.to(embeds.device))
 
         motion, appearance = [], []
         for start in range(0, len(windows), batch_size):

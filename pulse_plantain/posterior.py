@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -178,9 +178,15 @@ def find_lines(traces: np.ndarray, sampling_rate: float) -> np.ndarray:
         [..., len(RATES)] in 0..1; 0 for a trace of zeros.
     """
     samples = traces.shape[-1]
-    turns = np.exp(-2j * np.pi * np.outer(np.arange(samples) / sampling_rate, RATES / 60))
+    turns = _turn_back(samples, float(sampling_rate))
     power = samples * np.square(np.abs(traces)).sum(-1, keepdims=True)
     return np.square(np.abs(traces @ turns)) / np.maximum(power, np.finfo(float).tiny)
+
+
+@lru_cache(16)
+def _turn_back(samples: int, sampling_rate: float) -> np.ndarray:
+    """[samples, len(RATES)] what turns every rate back; a search asks for the same few."""
+    return np.exp(-2j * np.pi * np.outer(np.arange(samples) / sampling_rate, RATES / 60))
 
 
 def to_log_odds(share: Any) -> np.ndarray:

@@ -140,10 +140,14 @@ def turn_back(values: np.ndarray, sampling_rate: float, rates: np.ndarray) -> np
     Returns:
         [R, ...] complex.
     """
-    samples = len(values)
-    taper = _taper(samples)
-    turns = np.exp(-2j * np.pi * np.outer(rates / 60, np.arange(samples) / sampling_rate)) * taper
-    return np.tensordot(turns, values - np.tensordot(taper, values, 1), 1)
+    taper = _taper(len(values))
+    moments = np.arange(len(values)) / sampling_rate
+    turns = np.exp(-2j * np.pi * np.outer(rates / 60, moments)) * taper
+    flat = values.reshape(len(values), -1)
+    parts = np.concatenate([turns.real, turns.imag, taper[None]]).astype(flat.dtype) @ flat
+    real, imaginary, mean = parts[: len(rates)], parts[len(rates) : -1], parts[-1]
+    amplitudes = real + 1j * imaginary - turns.sum(1, keepdims=True) * mean
+    return amplitudes.reshape(len(rates), *values.shape[1:])
 
 
 def _taper(samples):

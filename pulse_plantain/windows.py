@@ -283,8 +283,8 @@ def crop_window(fine: ClipWindow, box: cells.Box, layout: sheet.Layout) -> ClipW
     def shrink(pictures: np.ndarray, height: int, width: int) -> np.ndarray:
         """[..., rows, bands, 3] of the box -> area means [..., height, width, 3] over it."""
         y, x = down.start, across.start
-        lines = cells.area_weights(top - y, bottom - y, height, down.stop - y).toarray()
-        columns = cells.area_weights(left - x, right - x, width, across.stop - x).toarray()
+        lines = cells.weigh_area(top - y, bottom - y, height, down.stop - y)
+        columns = cells.weigh_area(left - x, right - x, width, across.stop - x)
         lead, (tall, wide, channels) = pictures.shape[:-3], pictures.shape[-3:]
         short = lines @ pictures.reshape(*lead, tall, wide * channels)
         return columns @ short.reshape(*lead, height, wide, channels)

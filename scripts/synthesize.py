@@ -10,7 +10,13 @@ from pathlib import Path
 import torch
 
 from pulse_plantain.lab.photographs import find_photographs, render_photographs
-from pulse_plantain.lab.synthetic import LIGHTS, SPLITS, render_set, render_ubfc2
+from pulse_plantain.lab.synthetic import (
+    LIGHTS,
+    SPLITS,
+    render_journeys,
+    render_set,
+    render_ubfc2,
+)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -40,6 +46,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "cameras see; lamp: the same without a pulse, half of the clips under a lamp that beats",
     )
     parser.add_argument(
+        "--journeys",
+        action="store_true",
+        help="long clips in camera light in which the rate moves by 20 bpm, pictures are missing "
+        "for a while, and the person walks out of the picture and returns",
+    )
+    parser.add_argument(
         "--photographs",
         type=Path,
         metavar="DIR",
@@ -59,6 +71,11 @@ def main(argv: list[str] | None = None) -> int:
         if options.photographs:
             paths = find_photographs(options.photographs)
             render_photographs(options.out, paths, options.count, options.seconds, options.start)
+            return 0
+        if options.journeys:
+            render_journeys(
+                options.out, options.split, options.count, options.seconds, options.start
+            )
             return 0
         render = {"plain": render_set, "ubfc2": render_ubfc2}[options.layout]
         render(

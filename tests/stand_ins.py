@@ -48,8 +48,8 @@ class Painter:
         self.bpm, self.region, self.amplitude, self.noise = bpm, region, amplitude, noise
         self.looks, self.rng = [], np.random.default_rng(0)
         encode_pictures = pipe.encode_pictures
-        pipe.encode_pictures = lambda windows, batch_size: (
-            self.looks.append(windows) or encode_pictures(windows, batch_size)
+        pipe.encode_pictures = lambda windows, drawing: (
+            self.looks.append(windows) or encode_pictures(windows, drawing)
         )
         pipe.decode_sheets = self.decode_sheets
 

@@ -1,11 +1,16 @@
 """FLUX.2's tokens are the parent pipeline's, without its eight-bit detour."""
 
+import copy
+import pickle
+
 import numpy as np
 import torch
+from diffusers import AutoencoderKLFlux2
 from PIL import Image
 from stand_ins import GEOMETRY
+from torch.utils.flop_counter import FlopCounterMode
 
-from pulse_plantain import flux2, reading
+from pulse_plantain import flux2, loading, reading
 
 
 def test_tokens_and_ids_are_the_parents(tiny_pipe, parent):
@@ -53,3 +58,41 @@ def test_decode_tokens_passes_gradients(tiny_pipe):
     field, _ = reading.decode_field(images, GEOMETRY)
     field.abs().square().sum().backward()
     assert torch.isfinite(tokens.grad).all() and tokens.grad.abs().max() > 0
+
+
+def test_branches_of_the_encoder_that_end_in_zeros_cost_nothing_and_change_nothing(miniature):
+    plain = AutoencoderKLFlux2.from_pretrained(loading.TINY, subfolder="vae")
+    images = torch.rand(2, 3, 32, 96, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    skipping = copy.deepcopy(plain)
+    flux2.skip_silent_branches(skipping)
+    with torch.no_grad():
+        wanted = flux2.encode_images(plain, images)
+        torch.testing.assert_close(flux2.encode_images(skipping, images), wanted, rtol=0, atol=1e-4)
+        with FlopCounterMode(display=False) as all_of_it:
+            flux2.encode_images(plain, images)
+        with FlopCounterMode(display=False) as less:
+            flux2.encode_images(skipping, images)
+    assert less.get_total_flops() < 0.3 * all_of_it.get_total_flops()
+    kinds = {type(module).__name__ for module in miniature.vae.encoder.modules()}
+    assert {"_SkippingResnet", "_SkippingAttention"} <= kinds  # as it is loaded
+    assert list(skipping.state_dict()) == list(plain.state_dict())
+    assert type(pickle.loads(pickle.dumps(skipping))) is AutoencoderKLFlux2
+
+
+def test_a_branch_that_says_something_is_not_skipped(tiny_pipe):
+    vae = copy.deepcopy(tiny_pipe.vae)
+    resnet = vae.encoder.down_blocks[0].resnets[0]
+    attention = vae.encoder.mid_block.attentions[0]
+    for last in (resnet.conv2, attention.to_out[0]):
+        torch.nn.init.zeros_(last.weight)
+        torch.nn.init.zeros_(last.bias)
+    images = torch.rand(1, 3, 32, 96, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    flux2.skip_silent_branches(vae)
+    assert sum(type(m).__name__.startswith("_Skipping") for m in vae.encoder.modules()) == 2
+    with torch.no_grad():
+        silent = flux2.encode_images(vae, images)
+        for last in (resnet.conv2, attention.to_out[0]):  # learnt since
+            before = flux2.encode_images(vae, images)
+            torch.nn.init.normal_(last.weight, generator=torch.Generator().manual_seed(1))
+            assert not torch.allclose(flux2.encode_images(vae, images), before)
+    assert not torch.allclose(silent, flux2.encode_images(tiny_pipe.vae, images))

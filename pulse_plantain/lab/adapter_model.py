@@ -32,7 +32,6 @@ from pulse_plantain.flux2 import (
 )
 from pulse_plantain.lab.adapter_settings import AdapterSettings
 from pulse_plantain.lab.looks import Look, read_look
-from pulse_plantain.lab.miniature import drop_silent_branches
 from pulse_plantain.lab.training import autocast_where_fast
 from pulse_plantain.pipeline import PulsePipeline
 from pulse_plantain.reading import decode_field
@@ -140,7 +139,6 @@ class AdapterModel:
         self._whole = settings.dtype == "float32"
         self.pipe = self._load_base(settings)
         self.vae = self.pipe.vae.requires_grad_(False).eval().to(self.device)
-        self.vae = drop_silent_branches(self.vae)
         self.prompt_embeds = self.pipe.encode_task_prompt().float().to(self.device)
         self.pipe.text_encoder = None  # 8 GB at full size; its work is done
         if settings.random_base:

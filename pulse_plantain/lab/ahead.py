@@ -8,9 +8,9 @@ import torch
 from diffusers import AutoencoderKLFlux2
 from torch.utils.data import DataLoader, Dataset
 
+from pulse_plantain.flux2 import skip_silent_branches
 from pulse_plantain.lab.adapter_settings import AdapterSettings
 from pulse_plantain.lab.batches import TRAIN, Batches, open_batches, order_batches
-from pulse_plantain.lab.miniature import drop_silent_branches
 from pulse_plantain.lab.training import choose_window
 
 AHEAD = 4
@@ -64,8 +64,9 @@ class Simulated(Dataset[dict[str, torch.Tensor]]):
 
     def _open(self) -> Batches:
         device = torch.device(self.device)
-        loaded: Any = AutoencoderKLFlux2.from_pretrained(self.settings.base, subfolder="vae")
-        vae = drop_silent_branches(loaded.requires_grad_(False).eval().to(device))
+        vae: Any = AutoencoderKLFlux2.from_pretrained(self.settings.base, subfolder="vae")
+        vae = vae.requires_grad_(False).eval().to(device)
+        skip_silent_branches(vae)
         return open_batches(self.settings, vae, device)
 
 

@@ -93,10 +93,10 @@ def time_window(pipe: PulsePipeline, clip: Path) -> dict[str, float]:
     watch.lap("decode")
     prompt_embeds = pipe.encode_task_prompt()
     watch.lap("prompt")
-    motion, references = pipe.encode_pictures(windows, 1)
-    watch.lap("vae_encode")
     steps = pipe.config.default_num_inference_steps
     drawing = Drawing(num_inference_steps=steps, batch_size=1, prompt_embeds=prompt_embeds)
+    motion, references = pipe.encode_pictures(windows, drawing)
+    watch.lap("vae_encode")
     latents = pipe.denoise(pipe.prepare_latents(motion, 1), references, drawing)
     watch.lap("transformer")
     sheets = list(pipe.decode_sheets(latents, 1))

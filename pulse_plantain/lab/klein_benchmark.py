@@ -5,7 +5,7 @@ Counts are taken of the architecture alone; times, of drawing and of training st
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -152,14 +152,12 @@ class Stand:
     def measure_drawing(self, windows: Sequence[ClipWindow]) -> dict[str, float]:
         """Times of drawing windows at once, windows a second and peak memory."""
         batch = len(windows)
-        motion, references = self.pipe.encode_pictures(windows, batch)
+        once = Drawing(batch_size=batch, prompt_embeds=self.prompt)
+        motion, references = self.pipe.encode_pictures(windows, once)
 
         def draw(steps: int) -> torch.Tensor:
             start = self.pipe.prepare_latents(motion, 1)
-            drawing = Drawing(
-                num_inference_steps=steps, batch_size=batch, prompt_embeds=self.prompt
-            )
-            return self.pipe.denoise(start, references, drawing)
+            return self.pipe.denoise(start, references, replace(once, num_inference_steps=steps))
 
         def decode(latents: torch.Tensor) -> list[torch.Tensor]:
             return list(self.pipe.decode_sheets(latents, batch))
@@ -168,7 +166,7 @@ class Stand:
             latents = draw(1)
         flops = counter.get_total_flops()
         parts = {
-            "encode": self.time(lambda: self.pipe.encode_pictures(windows, batch)),
+            "encode": self.time(lambda: self.pipe.encode_pictures(windows, once)),
             "transformer_1_step": self.time(lambda: draw(1)),
             "transformer_4_steps": self.time(lambda: draw(4)),
             "decode": self.time(lambda: decode(latents)),

@@ -3,7 +3,6 @@
 Here lives what a base is made of and what its VAE starts from; lab/base_training.py trains it.
 """
 
-import copy
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -227,35 +226,6 @@ def _read_pairs(conv):
         conv.weight[k, 2 * k + 1, 1, 1] = -divisor
     conv.bias[:LATENT_CHANNELS] = -OFFSET
     conv.bias[LATENT_CHANNELS:] = -12  # log variance: all but no noise
-
-
-class _Shortcut(torch.nn.Module):
-    """A residual block whose branch adds nothing."""
-
-    def __init__(self, resnet):
-        super().__init__()
-        self.path = resnet.conv_shortcut or torch.nn.Identity()
-
-    def forward(self, hidden_states, temb=None):
-        return self.path(hidden_states)
-
-
-def drop_silent_branches(vae: AutoencoderKLFlux2) -> AutoencoderKLFlux2:
-    """Copy a VAE without the branches of its encoder that end in zeros: same latents, faster.
-
-    Any other encoder is copied as it is.
-    """
-    vae = copy.deepcopy(vae)
-    encoder: Any = vae.encoder
-    middle = encoder.mid_block
-    for block in (*encoder.down_blocks, middle):
-        for place, resnet in enumerate(block.resnets):
-            if not resnet.conv2.weight.any() and not resnet.conv2.bias.any():
-                block.resnets[place] = _Shortcut(resnet)
-    for place, attention in enumerate(middle.attentions):
-        if attention is not None and not attention.to_out[0].weight.any():
-            middle.attentions[place] = None
-    return vae
 
 
 @torch.no_grad()

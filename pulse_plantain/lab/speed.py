@@ -7,6 +7,7 @@ own where memory or a start counts.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import resource
 import subprocess
 import sys
@@ -21,8 +22,8 @@ from typing import Any
 
 import av
 import numpy as np
-import torch
 
+from pulse_plantain.cli import let_threads_sleep
 from pulse_plantain.loading import load_pipeline
 from pulse_plantain.search import divide_finely
 from pulse_plantain.video import read_frames
@@ -33,6 +34,17 @@ IMPORT = "import diffusers; diffusers.Flux2KleinPipeline"
 
 FPS = 30
 """Pictures a second of the clips that are made for this."""
+
+LARGE: dict[str, tuple[tuple[int, int], int | None]] = {
+    "phone_1080p": ((1920, 1080), 17_000_000),
+    "phone_4K": ((3840, 2160), 47_000_000),
+    "few_bits_1080p": ((1920, 1080), None),
+}
+"""Sizes, and bits a second: what phones write in H.264, 130 and 350 MB a minute, and a stream that
+is as cheap to decode as can be."""
+
+GRAIN = 3.0
+"""Standard deviation, in grey levels, of the noise that gives an encoder something to write."""
 
 
 @dataclass(frozen=True)
@@ -87,19 +99,22 @@ def take_turns(repeat: int, **runs: Callable[[], Run]) -> dict[str, list[dict[st
 
 
 def run_command(words: Sequence[str]) -> Run:
-    """A command from its start to its exit.
+    """A command from its start to its exit, with compiled modules, as they are once installed.
 
     Raises:
         subprocess.CalledProcessError: if it fails.
     """
     before, wall = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run([sys.executable, *words], capture_output=True, check=True)
+    compiling = os.environ | {"PYTHONDONTWRITEBYTECODE": ""}
+    subprocess.run([sys.executable, *words], capture_output=True, check=True, env=compiling)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Run(cpu, time.perf_counter() - wall, None)
 
 
-def stretch_clip(source: Path, path: Path, seconds: float, size: tuple[int, int]) -> Path:
+def stretch_clip(
+    source: Path, path: Path, seconds: float, size: tuple[int, int], bits: int | None = None
+) -> Path:
     """A clip of another length and size, where it is missing: a clip to and fro; its path.
 
     Args:
@@ -107,6 +122,7 @@ def stretch_clip(source: Path, path: Path, seconds: float, size: tuple[int, int]
         path: of the new one, H.264 at :data:`FPS`.
         seconds: length of the new one.
         size: (width, height) in pixels.
+        bits: a second that are written, of pictures with noise; as few as it takes where None.
     """
     if path.exists():
         return path
@@ -114,17 +130,32 @@ def stretch_clip(source: Path, path: Path, seconds: float, size: tuple[int, int]
     due = np.arange(0, times[-1], 1 / FPS)
     pictures = [shown[index] for index in np.searchsorted(times, due + 1e-6, "right") - 1]
     course = chain(*([pictures, pictures[-2:0:-1]] * int(np.ceil(FPS * seconds / len(pictures)))))
+    dice = np.random.default_rng(0)
+    grain = np.rint(GRAIN * dice.standard_normal((size[1], 2 * size[0]))).astype(np.int16)
     part = path.with_suffix(".part.mp4")
     with av.open(str(part), "w") as container:
-        stream = container.add_stream("libx264", rate=FPS, options={"preset": "ultrafast"})
+        preset = {"preset": "veryfast" if bits else "ultrafast"}
+        stream = container.add_stream("libx264", rate=FPS, options=preset)
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
+        if bits:
+            stream.bit_rate = bits
         for number, picture in enumerate(islice(course, round(FPS * seconds))):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(*size, "yuv420p")
+            if bits:
+                frame = add_grain(frame, grain[:, dice.integers(size[0]) :])
             frame.pts, frame.time_base = number, Fraction(1, FPS)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return part.replace(path)
+
+
+def add_grain(frame: av.VideoFrame, grain: np.ndarray) -> av.VideoFrame:
+    """A yuv420p frame with noise [H, >= W] added to its luma, in grey levels."""
+    planes = frame.to_ndarray()  # luma [H, W], and chroma below
+    luma = planes[: frame.height]
+    luma[:] = np.clip(luma + grain[:, : frame.width], 16, 235)
+    return av.VideoFrame.from_ndarray(planes, format="yuv420p")
 
 
 def decode_alone(clip: Path) -> Run:
@@ -144,6 +175,12 @@ def encode_alone(clip: Path, lengths: tuple[float, ...]) -> Run:
     """Every window of a clip that the search looks at."""
     layout = divide_finely(96)
     return gauge(lambda: [None for _ in encode_windows(clip, layout, window=lengths)])
+
+
+def call_alone(clip: Path, repeat: int) -> list[Run]:
+    """Calls of a loaded pipeline, the first one left out."""
+    pipe = load_pipeline()
+    return [gauge(lambda: pipe(str(clip))) for _ in range(repeat + 1)][1:]
 
 
 def measure_alone(clip: Path) -> tuple[Run, float]:
@@ -170,7 +207,7 @@ def watch_alone(clip: Path, readings: int) -> tuple[float, int]:
 
 
 def measure_speed(script: Path, clip: Path, folder: Path, repeat: int) -> dict[str, Any]:
-    """All figures.
+    """All figures; threads that wait sleep, as in the command line.
 
     Args:
         script: measure.py.
@@ -183,22 +220,23 @@ def measure_speed(script: Path, clip: Path, folder: Path, repeat: int) -> dict[s
         ``long``: of 10 s and of 300 s; ``encoding``: by size, runs of decoding and encoding;
         ``watch``: CPU seconds a reading.
     """
+    let_threads_sleep()
     lengths = tuple(load_pipeline().config.default_windows)
-    start = take_turns(
-        repeat,
-        importing=lambda: run_command(["-c", IMPORT]),
-        command=lambda: run_command([str(script), str(clip)]),
-    )
-    pipe = load_pipeline()
-    with torch.no_grad():
-        pipe(str(clip))
-        call = [asdict(gauge(lambda: pipe(str(clip)))) for _ in range(repeat)]
+    start = {
+        name: runs[1:]  # in the first run modules are compiled
+        for name, runs in take_turns(
+            repeat + 1,
+            importing=lambda: run_command(["-c", IMPORT]),
+            command=lambda: run_command([str(script), str(clip)]),
+        ).items()
+    }
+    call = [asdict(run) for run in run_alone(call_alone, clip, repeat)]
     long = stretch_clip(clip, folder / "benchmark-300s.mp4", 300, (640, 480))
     short = stretch_clip(clip, folder / "benchmark-10s.mp4", 10, (640, 480))
     (ten, _), (three_hundred, bpm) = (run_alone(measure_alone, path) for path in (short, long))
     encoding = {}
-    for name, size in (("1080p", (1920, 1080)), ("4K", (3840, 2160))):
-        large = stretch_clip(clip, folder / f"benchmark-{name}.mp4", 10, size)
+    for name, (size, bits) in LARGE.items():
+        large = stretch_clip(clip, folder / f"benchmark-{name}.mp4", 10, size, bits)
         encoding[name] = take_turns(
             repeat,
             decoding=lambda large=large: run_alone(decode_alone, large),

@@ -2,7 +2,15 @@
 
 from .draw import LIGHTS, SEEDS, SPLITS, TAKES, name_split, split_seeds, subject_of
 from .fast import SyntheticBatch, simulate, simulate_batch
-from .frames import Recipe, render_frames, render_set, render_ubfc2, write_clip
+from .frames import (
+    Recipe,
+    render_frames,
+    render_journeys,
+    render_set,
+    render_ubfc2,
+    write_clip,
+)
+from .journeys import Journey
 from .scene import KINDS, Scenes
 from .staging import draw_scenes
 
@@ -12,12 +20,14 @@ __all__ = [
     "SEEDS",
     "SPLITS",
     "TAKES",
+    "Journey",
     "Recipe",
     "Scenes",
     "SyntheticBatch",
     "draw_scenes",
     "name_split",
     "render_frames",
+    "render_journeys",
     "render_set",
     "render_ubfc2",
     "simulate",

@@ -24,6 +24,7 @@ from pulse_plantain.lab.datasets.recording import RENDERED
 from .cameras import CameraLight
 from .draw import TAKES, Draw, name_split, split_seeds, subject_of
 from .head import HEAD_BOX
+from .journeys import Journey
 from .scene import Scenes
 from .staging import draw_scenes
 from .textures import TORSO_BOX
@@ -271,6 +272,7 @@ def write_clip(
     pulse: bool = True,
     recipe: Recipe | None = None,
     light: str = "plain",
+    journey: Journey | None = None,
 ) -> dict[str, Any]:
     """Render the clip of a seed to a file, and its ground truth beside it.
 
@@ -285,6 +287,7 @@ def write_clip(
         pulse: False for the same face, motion, light and camera with the pulse amplitude zero.
         recipe: how to record it; None: as the seed says.
         light: one of draw.LIGHTS; under "lamp" there is no pulse.
+        journey: what happens in it; None: what the seed says.
 
     Returns:
         the ground truth.
@@ -292,6 +295,7 @@ def write_clip(
     path = Path(path)
     recipe = recipe or Recipe.draw(seed)
     scene = draw_scenes([seed], webcam=True, kinds=False, light=light)
+    scene = journey.take(scene) if journey else scene
     mask = Image.fromarray((find_skin(scene, recipe.size, seconds) * 255).round().astype(np.uint8))
     if not pulse:
         scene = scene.without_pulse()
@@ -299,9 +303,12 @@ def write_clip(
 
     def write_frames(part):
         frames = render_frames(scene, recipe.size, seconds)
+        if journey:
+            frames = (frame for frame in frames if not journey.misses(frame[0]))
         fps = float(scene.camera.clock.fps)
         stamps = write_video(part, frames, recipe, fps, _CONTAINERS[path.suffix])
         truth.update(describe_clip(scene, recipe, stamps, seconds))
+        truth.update(journey.describe() if journey else {})
 
     write_files(
         {
@@ -339,6 +346,27 @@ def render_set(
         path = Path(folder) / f"{split}-{subject_of(seed)}.mp4"
         if not path.with_suffix(".json").exists():
             write_clip(path, seed, seconds, pulse, light=light)
+
+
+def render_journeys(
+    folder: str | Path,
+    split: str,
+    count: int,
+    seconds: float = 60.0,
+    start: int = 0,
+    progress: bool = True,
+) -> None:
+    """Render long clips in camera light in which things happen (:class:`.journeys.Journey`).
+
+    Args:
+        folder, split, count, seconds, start, progress: see :func:`render_set`.
+    """
+    split = name_split(split, "camera")
+    for seed in _list_clips(split, count, start, progress):
+        path = Path(folder) / f"journey-{split}-{subject_of(seed)}.mp4"
+        if not path.with_suffix(".json").exists():
+            journey = Journey.draw(seed, seconds)
+            write_clip(path, seed, seconds, light="camera", journey=journey)
 
 
 def render_ubfc2(
