@@ -17,6 +17,7 @@ def test_boxes_to_try_cover_the_picture_and_hold_a_face_anywhere(size):
     assert whole == (0, 0, 1, 1) and len(boxes) <= 18
     left, top, right, bottom = np.array(boxes).T
     assert min(left.min(), top.min()) >= 0 and max(right.max(), bottom.max()) <= 1 + 1e-12
+    assert sorted({box[1] for box in boxes}) == pytest.approx([0, 0.2, 0.4])
     x, y = np.random.default_rng(0).uniform(size=(2, 1000, 1))
     inside = (left <= x) & (x <= right) & (top <= y) & (y <= bottom)
     assert inside.any(1).all()
