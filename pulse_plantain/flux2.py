@@ -79,7 +79,8 @@ class _SkippingResnet(ResnetBlock2D):
     """A residual block that leaves its branch out while the branch ends in zeros."""
 
     def forward(self, input_tensor: torch.Tensor, temb: Any = None, *args: Any, **kwargs: Any):
-        if self.conv2.weight.any() or self.conv2.bias.any():
+        last: Any = self.conv2
+        if last.weight.any() or last.bias.any():
             return super().forward(input_tensor, temb, *args, **kwargs)
         path: Any = self.conv_shortcut
         kept = input_tensor if path is None else path(input_tensor)
@@ -105,6 +106,7 @@ def skip_silent_branches(vae: Vae) -> None:
     Args:
         vae: Vae; None is allowed.
     """
+    module: Any
     for module in () if vae is None else vae.encoder.modules():
         if type(module) is ResnetBlock2D and not module.conv2.weight.any():
             module.__class__ = _SkippingResnet

@@ -314,6 +314,29 @@ def describe_contact_sheets(results: Results) -> str:
     )
 
 
+def describe_long_clips(results: Results) -> str:
+    """Long clips second by second, and whole beside their pieces."""
+    name = "long-clips.json"
+    result = results.load(name)
+    figures = result["figures"]
+    whole, pieces = figures["whole"], figures["pieces"]
+
+    def count(some: Mapping[str, int]) -> str:
+        return f"{some['answered']} of {some['count']} are answered, {some['right']} of them right"
+
+    return (
+        f"{figures['clips']} clips. Of {figures['seconds_with_face']:,} seconds with a face "
+        f"{figures['answered']:.0%} get a rate, with a mean error of "
+        f"{format_number(figures['mae_bpm_of_answers'])} bpm and "
+        f"{figures['right_of_answers']:.0%} within 3 bpm; the best guess of all of them is within "
+        f"3 bpm in {figures['within_3_bpm_of_all']:.0%}. {figures['silent_without_face']:.0%} of "
+        f"{figures['seconds_without_face']} seconds without a face are silent. Of whole clips "
+        f"{count(whole)}; of their pieces of 10 s {count(pieces)}. Whole clips that are answered "
+        f"wrongly though a piece is right: {figures['worse_than_its_pieces']}."
+        f"\n\nSource: {cite(name, result)}."
+    )
+
+
 def describe_breath(results: Results) -> str:
     """How often a respiratory rate is given, and how far it lies from the known breath."""
     name = "breath.json"
@@ -533,6 +556,7 @@ PAGES: dict[str, dict[str, Block]] = {
         "synthetic-test": tabulate_synthetic_test,
         "reliability": describe_reliability,
         "face-traces": describe_face_traces,
+        "long-clips": describe_long_clips,
         "data-sets": lambda results: tabulate_data_sets(results.find_evaluated()),
         "published": tabulate_published,
         "real-footage": tabulate_real_footage,
