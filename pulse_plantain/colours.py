@@ -41,7 +41,7 @@ def find_swap(course: Sequence[reader.Drawn]) -> float:
     ratios, weights = [], []
     for one in course:
         _, shares = heart_rate.pulse_from_field(one.field, one.weights)
-        light = one.window.appearance
+        light = one.window.appearance.astype(float)
         rows, bands = shares.shape
         if light.shape[0] % rows or light.shape[1] % bands:
             continue  # a sheet without its clip
