@@ -108,9 +108,10 @@ def skip_silent_branches(vae: Vae) -> None:
     """
     module: Any
     for module in () if vae is None else vae.encoder.modules():
-        if type(module) is ResnetBlock2D and not module.conv2.weight.any():
+        kind = type(module)
+        if kind is ResnetBlock2D and not module.conv2.weight.any():
             module.__class__ = _SkippingResnet
-        elif type(module) is Attention and not module.to_out[0].weight.any():
+        elif kind is Attention and not module.to_out[0].weight.any():
             module.__class__ = _SkippingAttention
 
 

@@ -43,6 +43,13 @@ class Source:
             self.open().close()
 
 
+def use_one_thread() -> None:
+    """Let one thread draw: a reading has a second, and threads that share it spend more time."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 def watch(source: Source, settings: Settings) -> None:
     """Print a line a second of a camera or a stream, until it ends or is interrupted.
 
@@ -55,6 +62,7 @@ def watch(source: Source, settings: Settings) -> None:
     settings.check()
     source.check()
     pipe = settings.load()
+    use_one_thread()
     with source.open() as container:
         live = LiveClip(container, Clock(settings.fps))
         print("   until s      bpm  confidence  s after its last picture")

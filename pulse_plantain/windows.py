@@ -391,12 +391,12 @@ class _Memory:
 
 
 def _relative(means):
-    """(I - mean) / mean [samples, rows, bands, 3] float32 of means of the same shape."""
+    """(I - mean) / mean [samples, rows, bands, 3] float32 of means, which are overwritten."""
     whole = means.mean(0)
     lit = whole > BLACK
-    change = means / np.where(lit, whole, 1)
-    change -= 1
-    return np.where(lit, change, 0).astype(np.float32)
+    means -= whole
+    means *= np.where(lit, 1 / np.where(lit, whole, 1), 0)
+    return means.astype(np.float32)
 
 
 def _longest_gap(stamps, start, end):

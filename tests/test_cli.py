@@ -13,6 +13,7 @@ import jsonschema
 import numpy as np
 import pytest
 import tiny_components
+import torch
 from conftest import ROOT
 from PIL import Image
 from safetensors import safe_open
@@ -239,9 +240,19 @@ def matroska(clip, path):
     return path
 
 
-def test_a_stream_is_watched(model, clip, tmp_path, capsys, monkeypatch):
+@pytest.fixture
+def threads():
+    """torch's threads, as they were before a command set them for its own process."""
+    count = torch.get_num_threads()
+    yield
+    torch.set_num_threads(count)
+
+
+def test_a_stream_is_watched(model, clip, tmp_path, capsys, monkeypatch, threads):
     stream = matroska(clip, tmp_path / "stream.mkv")
+    torch.set_num_threads(2)
     assert cli.main(["--stream", str(stream), "--model", model, "--stride", "2"]) == 0
+    assert torch.get_num_threads() == 1
     printed = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in printed[1:]] == ["8.0", "10.0", "12.0"]
     assert all(float(line.split()[3]) < 60 for line in printed[1:])
@@ -251,7 +262,7 @@ def test_a_stream_is_watched(model, clip, tmp_path, capsys, monkeypatch):
     assert capsys.readouterr().out.splitlines()[1].split()[0] == "6.0"
 
 
-def test_a_bare_stream_of_a_camera_is_watched(model, tmp_path, capsys, monkeypatch):
+def test_a_bare_stream_of_a_camera_is_watched(model, tmp_path, capsys, monkeypatch, threads):
     for name, codec in (("a.h264", "libx264"), ("a.mjpeg", "mjpeg")):
         with av.open(str(tmp_path / name), "w", format=name[2:]) as container:
             stream = container.add_stream(codec, rate=10)

@@ -24,6 +24,7 @@ import av
 import numpy as np
 
 from pulse_plantain.cli import let_threads_sleep
+from pulse_plantain.live import use_one_thread
 from pulse_plantain.loading import load_pipeline
 from pulse_plantain.search import divide_finely
 from pulse_plantain.video import read_frames
@@ -194,10 +195,13 @@ def measure_alone(clip: Path) -> tuple[Run, float]:
 def watch_alone(clip: Path, readings: int) -> tuple[float, int]:
     """CPU seconds of a reading of ``watch``, one a second, the first of a search left out.
 
+    As the command does, with one thread.
+
     Returns:
         (mean CPU seconds a reading, number of readings).
     """
     pipe = load_pipeline()
+    use_one_thread()
     live = pipe.watch(str(clip))
     next(live)
     start, count = time.process_time(), 0
