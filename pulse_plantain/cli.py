@@ -330,8 +330,8 @@ FILLERS = {"measure": fill_measure, "watch": fill_watch, "sheet": fill_sheet, "d
 def let_threads_sleep() -> None:
     """Have OpenMP's threads sleep while they wait for each other, unless the user says otherwise.
 
-    The sheets are small, so threads wait often; they would burn a third of the processor's time by
-    spinning. It must be said before torch is imported.
+    The sheets are small, so threads wait often, and would burn the processor's time by spinning. It
+    must be said before torch is imported.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 

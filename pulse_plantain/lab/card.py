@@ -374,7 +374,7 @@ def describe_speed(results: Results) -> str:
     if "memory_over_10_s" in figures:
         long += f" They take {figures['memory_over_10_s']:.2f} times the memory of 10 s."
     if "watch_cpu_s" in figures:
-        long += f" `watch` takes {figures['watch_cpu_s']:.2f} s of CPU for a reading a second."
+        long += f" `watch` takes {figures['watch_cpu_s']:.2f} s of CPU a reading, on one thread."
     return (
         f"On a clip of {clip['seconds']:.0f} s, {width} × {height} px, the command takes "
         f"{process:.1f} s from process start to exit, {figures['command_over_import']:.1f} times "

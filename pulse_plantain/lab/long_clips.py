@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from pulse_plantain.lab.reading_fit import smooth_rate
 from pulse_plantain.output import PulseOutput
+from pulse_plantain.posterior import WITHIN
 from pulse_plantain.video import ClipError, read_frames
 
 MARGIN = 2.0
@@ -25,9 +26,6 @@ MARGIN = 2.0
 
 PIECE = 10.0
 """Seconds of the pieces that a clip is cut into."""
-
-WITHIN = 3.0
-"""bpm up to which a rate counts as right."""
 
 
 def measure_journey(pipe: Any, clip: Path) -> dict[str, Any]:
@@ -102,7 +100,7 @@ def sum_up(rows: Sequence[dict[str, Any]], min_confidence: float) -> dict[str, A
 
     Returns:
         of the seconds with a face: their number, the share that is answered, the mean absolute
-        error and the share within :data:`WITHIN` of the answers, and of all best guesses; of those
+        error and the share within 3 bpm of the answers, and of all best guesses; of those
         without one the share that is silent; of whole clips and of pieces how many are answered and
         right; and ``worse_than_its_pieces``, clips answered wrongly of which a piece was right.
     """
