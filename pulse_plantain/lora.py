@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from diffusers.utils import logging
 from peft import get_peft_model_state_dict
+from peft.tuners.lora.layer import Linear as LoraLinear
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file
 
@@ -70,6 +71,54 @@ def _list_active(layer: Any) -> list[str]:
         for name in layer.active_adapters
         if name in _list_adapters(layer) and layer.scaling.get(name, 0) != 0
     ]
+
+
+class _OneProduct(LoraLinear):
+    """A linear layer with a LoRA that adds B A to its weight first where that is less work.
+
+    Three products and two sums of all tokens become one product. Nothing is kept, so whatever is
+    done to the adapter counts at once.
+    """
+
+    def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        base: Any = self.base_layer
+        names = _list_active(self)
+        if args or kwargs or self.merged or not names or not self._pays(x, names):
+            return super().forward(x, *args, **kwargs)
+        weight = base.weight
+        for name in names:
+            up, down = self.lora_B[name].weight, self.lora_A[name].weight
+            weight = torch.addmm(weight, up, down, alpha=self.scaling[name])  # pyright: ignore
+        return torch.nn.functional.linear(x, weight, base.bias)
+
+    def _pays(self, x: torch.Tensor, names: list[str]) -> bool:
+        """Whether the sum is allowed (plain LoRAs in float32, at inference) and less work."""
+        base: Any = self.base_layer
+        plain = type(base) is torch.nn.Linear and not any(
+            name in self.lora_variant
+            or self.lora_bias.get(name)
+            or (self.training and getattr(self.lora_dropout[name], "p", 0))
+            for name in names
+        )
+        if not plain or torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type):
+            return False
+        parts = [base, *(half[name] for half in (self.lora_A, self.lora_B) for name in names)]
+        same = all(p.weight.dtype == torch.float32 and p.weight.device == x.device for p in parts)
+        rows, size = x.numel() // x.shape[-1], base.in_features * base.out_features
+        return same and x.dtype == torch.float32 and rows * sum(base.weight.shape) > size
+
+
+def hasten(model: torch.nn.Module) -> None:
+    """Let the LoRA layers of a model compute in one product where that is less work.
+
+    What they give stays the same up to rounding.
+
+    Args:
+        model: the transformer.
+    """
+    for layer in find_layers(model):
+        if type(layer) is LoraLinear:
+            layer.__class__ = _OneProduct
 
 
 def read_layers(model: torch.nn.Module, name: str | None = None) -> dict[str, torch.Tensor]:

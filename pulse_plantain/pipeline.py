@@ -207,6 +207,7 @@ class PulsePipeline(Flux2KleinPipeline):
             return
         adapter.check_header(header, self._adapter_values, self.geometry)
         super().load_lora_weights(source, adapter_name=adapter_name, hotswap=hotswap, **kwargs)
+        lora.hasten(self.transformer)
         if header and self._before_adapter is None:
             self._before_adapter = {name: self.config[name] for name in self._adapter_values}
         self.register_to_config(**header)

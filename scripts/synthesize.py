@@ -25,25 +25,24 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for the clips")
-    parser.add_argument("--split", choices=SPLITS, default="test", help="default: test")
+    parser.add_argument("--split", choices=SPLITS, help="default: test")
     parser.add_argument("--count", type=int, default=200, help="number of clips, one subject each")
     parser.add_argument("--start", type=int, default=0, help="number of the first clip")
     parser.add_argument("--seconds", type=float, default=10.0, help="length of a clip")
     parser.add_argument(
-        "--pulse", type=int, choices=(0, 1), default=1, help="0: the same clips without a pulse"
+        "--pulse", type=int, choices=(0, 1), help="0: the same clips without a pulse; default: 1"
     )
     parser.add_argument(
         "--layout",
         choices=("plain", "ubfc2"),
-        default="plain",
         help="ubfc2: subject<n>/vid.avi and ground_truth.txt, as UBFC-rPPG's DATASET_2",
     )
     parser.add_argument(
         "--light",
         choices=LIGHTS,
-        default="plain",
-        help="camera: colour matrix, fluttering light, hunting exposure and the rest of what real "
-        "cameras see; lamp: the same without a pulse, half of the clips under a lamp that beats",
+        help="default: plain; camera: colour matrix, fluttering light, hunting exposure and the "
+        "rest of what real cameras see; lamp: the same without a pulse, half of the clips under a "
+        "lamp that beats",
     )
     parser.add_argument(
         "--journeys",
@@ -61,6 +60,30 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+DEFAULTS = {"split": "test", "pulse": 1, "layout": "plain", "light": "plain"}
+"""What is rendered where nothing else is asked for."""
+
+
+def fill_defaults(options: argparse.Namespace) -> None:
+    """Give the options that were left out their values.
+
+    Raises:
+        ValueError: if one was given that says nothing of what is rendered.
+    """
+    kind, deaf = None, []
+    if options.photographs:
+        kind, deaf = "--photographs", ["split", "pulse", "layout", "light", "journeys"]
+    elif options.journeys:
+        kind, deaf = "--journeys", ["pulse", "layout", "light"]
+    values = {name: getattr(options, name) for name in deaf}
+    given = [f"--{name}" for name, v in values.items() if v is not None and v is not False]
+    if given:
+        raise ValueError(f"{kind} does not go with {' or '.join(given)}: leave it out")
+    for name, value in DEFAULTS.items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Render; 2 where that cannot be done, 130 where it was stopped."""
     options = parse(argv)
@@ -68,6 +91,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if options.count < 1 or options.seconds <= 0:
             raise ValueError("--count and --seconds must be above 0")
+        fill_defaults(options)
         if options.photographs:
             paths = find_photographs(options.photographs)
             render_photographs(options.out, paths, options.count, options.seconds, options.start)

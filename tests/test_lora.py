@@ -3,6 +3,7 @@
 import copy
 import json
 import logging
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from diffusers import Flux2KleinPipeline
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from stand_ins import GEOMETRY, noise_clip
+from torch.utils.flop_counter import FlopCounterMode
 
 from pulse_plantain import lora
 from pulse_plantain.adapter import read_pulse_config, write_adapter
@@ -57,6 +59,60 @@ def expected(base, trained):
     pipe = PulsePipeline.from_pretrained(base)
     pipe.load_lora_weights(trained)
     return draw(pipe)
+
+
+def count_work(layer, x, learning=False):
+    """(what a layer gives, operations that it takes)."""
+    with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(learning):
+        return layer(x), counter.get_total_flops()
+
+
+def test_a_loaded_adapter_is_added_to_the_weights_where_that_is_less_work(pipe):
+    layers = lora.find_layers(pipe.transformer)
+    assert {type(layer).__name__ for layer in layers} == {"_OneProduct"}
+    layer = layers[0]
+    plain = copy.deepcopy(layer)
+    plain.__class__ = lora.LoraLinear
+    generator = torch.Generator().manual_seed(0)
+    width = layer.base_layer.in_features
+    many = torch.randn(500, width, generator=generator)
+    (ours, less), (theirs, more) = count_work(layer, many), count_work(plain, many)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+    assert less < more
+    few = many[:2]
+    assert count_work(layer, few)[1] == count_work(plain, few)[1]
+    assert count_work(layer, many, learning=True)[1] == more  # gradients cost more through a sum
+    half = copy.deepcopy(layer).to(torch.bfloat16)
+    assert count_work(half, many.bfloat16())[1] == more  # rounded once more, it would differ
+
+
+def test_what_is_done_to_a_loaded_adapter_counts_at_once(pipe):
+    layer = lora.find_layers(pipe.transformer)[0]
+    plain = copy.deepcopy(layer)
+    plain.__class__ = lora.LoraLinear
+    many = torch.randn(500, layer.base_layer.in_features)
+    name = layer.active_adapters[0]
+
+    def compare():
+        ours, theirs = count_work(layer, many)[0], count_work(plain, many)[0]
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+        return ours
+
+    given = [compare()]
+    for change in (
+        lambda own: own.set_scale(name, 0.5),
+        lambda own: own.lora_B[name].weight.data.mul_(-1),
+        lambda own: own.base_layer.weight.data.mul_(2),
+        lambda own: own.update_layer("more", 2, lora_alpha=2, config=LoraConfig(r=2)),
+        lambda own: torch.nn.init.ones_(own.lora_B["more"].weight),
+        lambda own: torch.nn.init.ones_(own.lora_A["more"].weight),
+        lambda own: own.set_adapter([name, "more"]),
+        lambda own: own.enable_adapters(False),
+    ):
+        change(layer), change(plain)
+        given.append(compare())
+    unlike = [not torch.allclose(a, b) for a, b in pairwise(given)]
+    assert unlike == [True] * 3 + [False] * 3 + [True] * 2
 
 
 def test_an_adapter_that_was_taken_out_leaves_nothing_behind(pipe):

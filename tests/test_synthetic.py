@@ -307,6 +307,20 @@ def test_set_on_disk(tmp_path, capsys):
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ("--journeys --pulse 0 --light camera", "--journeys does not go with --pulse or --light"),
+        ("--photographs DIR --journeys", "--photographs does not go with --journeys"),
+        ("--photographs DIR --split train", "--photographs does not go with --split"),
+    ],
+)
+def test_options_that_would_say_nothing_are_refused(options, line, tmp_path, capsys):
+    assert run_script("synthesize", "--out", str(tmp_path / "a"), *options.split()) == 2
+    assert capsys.readouterr().err == f"synthesize.py: {line}: leave it out\n"
+    assert not (tmp_path / "a").exists()
+
+
 def test_bundled_clip_is_the_renderers():
     """assets/demo.mp4: the test split's clip 322 at 320x240, H.264, rate factor 17."""
     truth = json.loads((ROOT / "assets" / "demo.json").read_text())
