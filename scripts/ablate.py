@@ -1,15 +1,15 @@
 """Trains the miniature's adapter in several ways on the same clips: results/ablation.json.
 
-Each way is one run of train_adapter.py under out/ablation/, from the base, on the same simulated
-clips in the same order; the same command goes on where it stopped. Every one is validated at one
-and at several steps of the pipeline's schedule.
+Each way is one run of train_adapter.py for each seed under out/ablation/, from the base, on the
+same simulated clips in the same order; the same command goes on where it stopped. Every one is
+validated at one and at several steps of the pipeline's schedule.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-from pulse_plantain.lab.ablation import WAYS, Ablation, run_way
+from pulse_plantain.lab.ablation import WAYS, Ablation, describe_way, run_way
 from pulse_plantain.lab.running import describe_command, write_result
 from pulse_plantain.lab.training import describe_run
 from pulse_plantain.video import ClipError
@@ -25,7 +25,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--clips", type=int, default=16000, help="different clips simulated")
     parser.add_argument("--validation-batches", type=int, default=16)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the trainings (default: 0 1 2)"
+    )
     parser.add_argument("--compile", action="store_true", help="torch.compile the transformer")
     parser.add_argument("--folder", type=Path, default=ROOT / "out" / "ablation")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "ablation.json")
@@ -36,15 +38,17 @@ def main(argv: list[str] | None = None) -> int:
     """Train, and write what each way leads to; 2 where that cannot be done."""
     argv = sys.argv[1:] if argv is None else argv
     options = vars(parse(argv))
-    ways, out = options.pop("ways"), options.pop("out")
+    ways, seeds, out = options.pop("ways"), options.pop("seeds"), options.pop("out")
     ablation = Ablation(base=str(ROOT / "tiny"), **options)
     try:
-        runs = {name: run_way(ablation, name) for name in ways}
+        runs = {name: {seed: run_way(ablation, name, seed) for seed in seeds} for name in ways}
     except (ClipError, OSError) as error:
         print(f"train_adapter.py: {error}", file=sys.stderr)
         return 2
-    result = describe_run(ablation.seed) | {"command": describe_command("ablate.py", argv, ROOT)}
-    write_result(out, result | {"settings": ablation.describe(), "runs": runs})
+    result = describe_run(None) | {"command": describe_command("ablate.py", argv, ROOT)}
+    found = {name: describe_way(name, outcomes) for name, outcomes in runs.items()}
+    settings = ablation.describe() | {"seeds": seeds}
+    write_result(out, result | {"settings": settings, "runs": found})
     print(f"written to {out}")
     return 0
 

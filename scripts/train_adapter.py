@@ -68,7 +68,11 @@ def add_places(parser: argparse.ArgumentParser) -> None:
     """Options that say where things lie and go."""
     parser.add_argument("--out", help="folder of the finished adapter")
     parser.add_argument("--checkpoints", help="where to resume from")
-    parser.add_argument("--cache", help="simulated clips (default: cache/ in --checkpoints)")
+    parser.add_argument(
+        "--cache",
+        help="folder where simulated clips are kept for other trainings, too (default: cache/ in "
+        "--checkpoints, of clips that this one sees again)",
+    )
     parser.add_argument("--log")
     parser.add_argument(
         "--data",

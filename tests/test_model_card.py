@@ -1,5 +1,6 @@
 """The card and the docs: front matter, and no figure that differs from the file it comes from."""
 
+import json
 import math
 import re
 
@@ -7,10 +8,10 @@ import pytest
 from conftest import ROOT, run_script
 from huggingface_hub import ModelCard
 
-from pulse_plantain.lab import card
+from pulse_plantain.lab import card, card_training, cited
 from pulse_plantain.posterior import MIN_CONFIDENCE
 
-RESULTS = card.Results(ROOT)
+RESULTS = cited.Results(ROOT)
 
 
 def test_every_figure_is_the_one_under_results(capsys):
@@ -105,20 +106,20 @@ def test_what_the_pages_say_of_long_clips_holds():
 def test_the_windows_of_the_4b_training_are_those_of_its_command():
     page = (ROOT / "docs" / "klein.md").read_text()
     command = re.search(r"--steps (\d+) --batch (\d+) --accumulate (\d+)", page)
-    assert math.prod(map(int, command.groups())) == card.KLEIN_WINDOWS
+    assert math.prod(map(int, command.groups())) == card_training.KLEIN_WINDOWS
 
 
 def test_a_resumed_run_counts_once():
     resumed = [{"settings": {}}, {"step": 25, "clips": 50}, {"step": 50, "clips": 100}]
     resumed += [{"settings": {}}, {"step": 50, "clips": 100}, {"step": 75, "clips": 150}]
     another = [{"settings": {}}, {"step": 25, "clips": 400}, {"step": 25, "validation": {}}]
-    assert card.list_runs(resumed) == [150]
-    assert card.list_runs(resumed + another + resumed) == [150, 400, 150]
+    assert card_training.list_runs(resumed) == [150]
+    assert card_training.list_runs(resumed + another + resumed) == [150, 400, 150]
 
 
 def test_data_sets_without_results_are_open():
     table = card.tabulate_data_sets([])
-    assert table.count("open") == len(card.DATA_SETS) == 5 and "Source" not in table
+    assert table.count("open") == len(cited.DATA_SETS) == 5 and "Source" not in table
 
 
 def test_results_tell_no_path_of_the_machine_that_made_them():
@@ -127,3 +128,26 @@ def test_results_tell_no_path_of_the_machine_that_made_them():
             r'"[^"\n]*(?<![\w.:/])/(?:home|root|tmp|work|Users)/[^"\n]*"', path.read_text()
         )
         assert not found, f"{path.name}: {found and found[0]}"
+
+
+def test_seeds_are_averaged(tmp_path):
+    def outcome(mae, share):
+        return {"1": {"clips": 128, "mae_bpm": mae, "within_3_bpm": share}}
+
+    seeds = {"0": outcome(9.0, 0.5), "1": outcome(11.0, 0.6), "2": outcome(10.0, 0.7)}
+    result = {
+        "command": "ablate.py",
+        "commit": "abc",
+        "settings": {"steps": 10, "batch": 2},
+        "runs": {"phasor": {"what": "as it is", "seeds": seeds}},
+    }
+    (tmp_path / "results").mkdir()
+    path = tmp_path / "results" / "ablation.json"
+    path.write_text(json.dumps(result))
+    table = card_training.tabulate_ablation(cited.Results(tmp_path))
+    assert "| as it is | 10.0 ± 0.6, 60 ± 6% |" in table  # 1 bpm and 10 % over the root of three
+    assert "20 training clips and 3 seeds; ± is one standard error" in table
+    del seeds["1"], seeds["2"]
+    path.write_text(json.dumps(result))
+    table = card_training.tabulate_ablation(cited.Results(tmp_path))
+    assert "| as it is | 9.0, 50% |" in table and "one seed" in table

@@ -213,15 +213,17 @@ def test_two_who_make_one_batch_do_not_spoil_it(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory):
     """Settings of a training that sees no clip twice, and its batches of 8, 5 and 10 s."""
-    cache = str(tmp_path_factory.mktemp("none"))
-    settings = AdapterSettings(steps=3, batch=2, clips=6, light="camera", skip=40, cache=cache)
+    place = str(tmp_path_factory.mktemp("none"))
+    settings = AdapterSettings(
+        steps=3, batch=2, clips=6, light="camera", skip=40, checkpoints=place
+    )
     simulated = ahead.Simulated(settings, 0, 0, 1, "cpu")
     return settings, [simulated[place] for place in range(3)]
 
 
 def test_clips_that_are_seen_once_are_not_kept(fresh):
     settings, found = fresh
-    assert not list(settings.cache_folder.iterdir())
+    assert not settings.cache_folder.exists()
     assert [batch["seconds"].tolist() for batch in found] == [[8, 8], [5, 5], [10, 10]]
     kept = replace(settings, clips=2, steps=1)  # and a second time
     later = ahead.Simulated(replace(kept, steps=2), 0, 0, 1, "cpu")
@@ -269,9 +271,9 @@ def test_sharding_spreads_the_base_and_leaves_the_adapter_whole():
 
 @pytest.mark.slow
 def test_ways_to_train_side_by_side(simulated, straight, tmp_path, monkeypatch):
-    shutil.copytree(simulated, tmp_path / "cache")  # of the same clips: straight has made them
+    shutil.copytree(simulated, tmp_path / "cache-0")  # of the same clips: straight has made them
     command = ["--ways", "latent", "flow", "full", "--steps", "2", "--batch", "2", "--clips", "4"]
-    command += ["--validation-batches", "1", "--folder", tmp_path]
+    command += ["--validation-batches", "1", "--folder", tmp_path, "--seeds", "0"]
     command += ["--out", tmp_path / "ablation.json"]
     monkeypatch.setattr(validation, "WINDOWS", training.WINDOWS[:1])
     used = []
@@ -294,11 +296,28 @@ def test_ways_to_train_side_by_side(simulated, straight, tmp_path, monkeypatch):
     result = json.loads((tmp_path / "ablation.json").read_text())
     assert list(result["runs"]) == ["latent", "flow", "full"]
     for run in result["runs"].values():
-        assert list(run["validation"]) == ["1", "2", "4", "8"]
-        assert all(figures["clips"] == 2 for figures in run["validation"].values())
-    assert [(tmp_path / way / "adapter").exists() for way in result["runs"]] == [True, True, False]
+        assert list(run["seeds"]) == ["0"] and list(run["seeds"]["0"]) == ["1", "2", "4", "8"]
+        assert all(figures["clips"] == 2 for figures in run["seeds"]["0"].values())
+    written = [(tmp_path / f"{way}-0" / "adapter").exists() for way in result["runs"]]
+    assert written == [True, True, False]
     monkeypatch.setattr(ablation, "train_adapter", lambda settings: pytest.fail("trained again"))
     assert run_script("ablate", *command) == 0
+
+
+def test_seeds_learn_from_clips_of_their_own_which_all_ways_share(tmp_path):
+    ways = ablation.Ablation(base="tiny", folder=tmp_path, steps=10, batch=2, clips=20)
+    settings = [ways.choose_settings(way, seed) for seed in (0, 2) for way in ("phasor", "flow")]
+    assert [own.skip for own in settings] == [0, 0, 40, 40]
+    assert [own.seed for own in settings] == [0, 0, 2, 2]
+    assert len({own.checkpoints for own in settings}) == 4
+    assert settings[0].cache == settings[1].cache != settings[2].cache
+    assert all(batches.open_batches(own, None, torch.device("cpu")).keep for own in settings)
+
+
+@pytest.mark.parametrize(("ranks", "keep"), [(1, False), (2, True)])
+def test_clips_are_kept_where_they_are_seen_again(ranks, keep):
+    settings = AdapterSettings(steps=10, batch=2, accumulate=2, clips=40)
+    assert batches.open_batches(settings, None, torch.device("cpu"), ranks).keep == keep
 
 
 @pytest.mark.parametrize("way", ablation.WAYS)

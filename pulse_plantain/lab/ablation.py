@@ -1,7 +1,8 @@
 """The miniature's adapter trained in several ways on the same clips: what is each part worth?
 
-Each way is one training from the base, on the same simulated clips in the same order; every one is
-validated at one and at several steps of the pipeline's schedule.
+Each way is one training from the base for each seed, on the same simulated clips in the same
+order; every one is validated at one and at several steps of the pipeline's schedule. A seed draws
+the clips, the adapter's first weights and the noise; the validation clips are always the same.
 """
 
 import json
@@ -57,9 +58,9 @@ class Ablation:
 
     Attributes:
         base: folder of the base.
-        folder: of all trainings; the simulated clips are shared in its ``cache``.
-        steps, batch, seed: of every training.
-        clips: different clips that are simulated.
+        folder: of all trainings; the simulated clips of a seed are shared in a folder of it.
+        steps, batch: of every training.
+        clips: different clips that are simulated for a seed.
         validation_batches: batches of a validation.
         compile: whether to compile the transformer.
     """
@@ -70,7 +71,6 @@ class Ablation:
     batch: int = 16
     clips: int = 16000
     validation_batches: int = 16
-    seed: int = 0
     compile: bool = False
 
     def describe(self) -> dict[str, int]:
@@ -78,18 +78,19 @@ class Ablation:
         names = ("steps", "batch", "clips", "validation_batches")
         return {name: getattr(self, name) for name in names}
 
-    def choose_settings(self, name: str) -> AdapterSettings:
-        """The settings of one of :data:`WAYS`."""
-        place = self.folder / name
+    def choose_settings(self, name: str, seed: int) -> AdapterSettings:
+        """The settings of one of :data:`WAYS` from a seed."""
+        place = self.folder / f"{name}-{seed}"
         settings: dict[str, Any] = {
             "base": self.base,
             "steps": self.steps,
             "batch": self.batch,
             "clips": self.clips,
-            "seed": self.seed,
+            "seed": seed,
+            "skip": seed * self.clips,
             "validate_every": self.steps,
             "validation_batches": self.validation_batches,
-            "cache": str(self.folder / "cache"),
+            "cache": str(self.folder / f"cache-{seed}"),
             "checkpoints": str(place),
             "log": str(place / "log.jsonl"),
             "out": str(place / "adapter"),
@@ -109,14 +110,27 @@ def read_outcome(log: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-def run_way(ablation: Ablation, name: str) -> dict[str, Any]:
-    """What one of :data:`WAYS` leads to; it is trained, or trained on, where it is not finished.
+def run_way(ablation: Ablation, name: str, seed: int) -> dict[str, dict[str, Any]]:
+    """What one of :data:`WAYS` leads to from a seed, as :func:`read_outcome`.
+
+    It is trained, or trained on, where it is not finished.
 
     Raises:
         ClipError, OSError: as :func:`pulse_plantain.lab.adapter_training.train_adapter`.
     """
-    settings, way = ablation.choose_settings(name), WAYS[name]
+    settings = ablation.choose_settings(name, seed)
     log = Path(settings.log)
     if not log.exists() or len(read_outcome(log)) <= len(STEPS):
         train_adapter(settings)
-    return {"what": way.what, "options": list(way.options), "validation": read_outcome(log)}
+    return read_outcome(log)
+
+
+def describe_way(name: str, outcomes: Mapping[int, dict[str, Any]]) -> dict[str, Any]:
+    """One of :data:`WAYS` as the results hold it.
+
+    Args:
+        name: of the way.
+        outcomes: seed -> what :func:`run_way` gave.
+    """
+    way, seeds = WAYS[name], {str(seed): outcome for seed, outcome in outcomes.items()}
+    return {"what": way.what, "options": list(way.options), "seeds": seeds}

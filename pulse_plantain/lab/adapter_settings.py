@@ -33,7 +33,8 @@ class AdapterSettings:
         dtype: of the frozen base, "float32" or "bfloat16"; by the device where None.
         out: folder of the finished adapter.
         checkpoints: folder to resume from.
-        cache: folder of simulated clips; ``cache`` in ``checkpoints`` where None.
+        cache: folder where all simulated clips are kept; where None, ``cache`` in ``checkpoints``
+            holds those that this training sees again.
         log: file of the log.
         data: folders of scripts/prepare.py to learn from, in place of simulated clips.
         seed: of everything that is drawn.

@@ -74,7 +74,7 @@ class Trainer:
         self.device = self.accelerator.device
         self.rank, self.ranks = self.accelerator.process_index, self.accelerator.num_processes
         self.model = AdapterModel(settings, self.accelerator)
-        self.batches = open_batches(settings, self.model.vae, self.device)
+        self.batches = open_batches(settings, self.model.vae, self.device, self.ranks)
         self.validator = Validator(
             self.model, self.batches, settings.validation_batches, self.rank, self.ranks
         )

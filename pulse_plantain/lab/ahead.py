@@ -67,7 +67,7 @@ class Simulated(Dataset[dict[str, torch.Tensor]]):
         vae: Any = AutoencoderKLFlux2.from_pretrained(self.settings.base, subfolder="vae")
         vae = vae.requires_grad_(False).eval().to(device)
         skip_silent_branches(vae)
-        return open_batches(self.settings, vae, device)
+        return open_batches(self.settings, vae, device, self.ranks)
 
 
 def _use_one_thread(_: int) -> None:

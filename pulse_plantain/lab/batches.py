@@ -182,15 +182,25 @@ class Batches:
 
 
 def open_batches(
-    settings: AdapterSettings, vae: AutoencoderKLFlux2, device: torch.device
+    settings: AdapterSettings, vae: AutoencoderKLFlux2, device: torch.device, ranks: int = 1
 ) -> Batches:
     """The batches that a training's settings ask for.
+
+    Simulated clips are kept where they are seen again: in a later epoch, or, where the settings
+    name a folder for them, by another training.
+
+    Args:
+        settings: of the training.
+        vae: that encodes the pictures.
+        device: where clips are simulated and the tensors go.
+        ranks: processes that train.
 
     Raises:
         ClipError: if the prepared recordings do not go with the sheet.
     """
     recorded = validated = None
     layout = settings.layout
+    seen = settings.steps * settings.batch * settings.accumulate * ranks
     if settings.data:
         recorded = Shards.open(settings.data, "train")
         validated = Shards.open(settings.data, "validation")
@@ -208,7 +218,7 @@ def open_batches(
         seed=settings.seed,
         skip=settings.skip,
         light=settings.light,
-        keep=settings.clips < settings.steps * settings.batch * settings.accumulate,
+        keep=settings.cache is not None or settings.clips < seen,
         recorded=recorded,
         validated=validated,
     )

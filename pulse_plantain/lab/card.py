@@ -8,28 +8,31 @@ import json
 import re
 import statistics
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from pulse_plantain.lab.card_training import (
+    describe_klein,
+    describe_klein_measured,
+    describe_training,
+    tabulate_ablation,
+)
+from pulse_plantain.lab.cited import (
+    DATA_SETS,
+    Results,
+    cite,
+    format_number,
+    format_table,
+    refuse_rendered,
+)
 from pulse_plantain.lab.summary import format_figures
 
 CARD = "README.md"
 
 MODEL_NAME = "pulse-plantain, tiny"
 """What the model-index of the card calls the model that its figures belong to."""
-
-DATA_SETS = {
-    "ubfc1": "UBFC-rPPG (1)",
-    "ubfc2": "UBFC-rPPG (2)",
-    "pure": "PURE",
-    "cohface": "COHFACE",
-    "mmpd": "MMPD",
-}
-"""Public data sets: name of their file under results/ -> name in the tables."""
 
 METHODS = {
     "pulse": "pulse-plantain (miniature)",
@@ -50,81 +53,8 @@ NETWORKS = ("deepphys", "mttscan")
 TEST = "synthetic-camera-test"
 """File of the rendered test clips under results/."""
 
-KLEIN_WINDOWS = 20_000 * 4 * 4
-"""Steps, batch and accumulation of the command in docs/klein.md that trains the 4B adapter."""
-
-KLEIN_LOGS = ("train-klein-random.jsonl", "train-klein-sheet.jsonl")
-"""Logs of the trainer's runs on the full-size architecture with random weights."""
-
-
-@dataclass(frozen=True)
-class Results:
-    """The files that figures are read from.
-
-    Args:
-        root: folder of the repository.
-    """
-
-    root: Path
-
-    def load(self, name: str) -> dict[str, Any]:
-        """One JSON file of results/."""
-        return json.loads((self.root / "results" / name).read_text())
-
-    def load_log(self, name: str) -> list[dict[str, Any]]:
-        """The rows of one JSON-lines file of results/."""
-        lines = (self.root / "results" / name).read_text().splitlines()
-        return [json.loads(line) for line in lines]
-
-    def find_evaluated(self) -> list[Path]:
-        """The files of evaluate.py about public data sets that there are.
-
-        Raises:
-            ValueError: if one under a data set's name has rendered recordings.
-        """
-        paths = [self.root / "results" / f"{name}.json" for name in DATA_SETS]
-        there = [path for path in paths if path.exists()]
-        for path in there:
-            refuse_rendered(path.name, json.loads(path.read_text()))
-        return there
-
-
-def refuse_rendered(name: str, result: Mapping[str, Any]) -> None:
-    """Refuse a result that bears a data set's name and is about rendered recordings.
-
-    Args:
-        name: of the file.
-        result: of evaluate.py.
-
-    Raises:
-        ValueError: if a recording of it is rendered, or nothing says that none is.
-    """
-    if result.get("rendered", 1) or any(row.get("rendered", True) for row in result["rows"]):
-        raise ValueError(
-            f"results/{name} has rendered recordings under a data set's name; "
-            "scripts/evaluate.py writes those into another file"
-        )
-
-
 Block = Callable[[Results], str]
 """Writes the text of one block."""
-
-
-def cite(name: str, result: Mapping[str, Any]) -> str:
-    """Where a figure comes from: the file, the commit that made it, and its command."""
-    return f"`results/{name}`, commit {result['commit']}: `python scripts/{result['command']}`"
-
-
-def format_table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A Markdown table."""
-    head = list(head)
-    lines = [head, ["---"] * len(head), *map(list, rows)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-def format_number(value: float | None) -> str:
-    """Two decimals, or a dash where there is no figure."""
-    return "–" if value is None else f"{value:.2f}"
 
 
 # ------------------------------------------------------------------------------------- the results
@@ -408,144 +338,6 @@ def describe_blind_rates(results: Results) -> str:
         f"reads every clip at {seconds} s, so it is blind at {rates} bpm in turn. What one length "
         f"cannot show, another can.\n\nSource: `{file}`."
     )
-
-
-def list_runs(log: Iterable[Mapping[str, Any]]) -> list[int]:
-    """Clips that each run in a trainer's log saw; a run that was resumed counts once."""
-    reports = [row for row in log if "clips" in row]
-    first = reports[0]["step"]
-    ends = [row for row, after in pairwise(reports) if after["step"] == first] + reports[-1:]
-    return [row["clips"] for row in ends]
-
-
-def describe_training(results: Results) -> str:
-    """What the miniature is and how its training ended."""
-    rows = results.load_log("train-adapter.jsonl")
-    last = [row["validation"] for row in rows if "validation" in row][-1]
-    runs = list_runs(rows)
-    lights = [row["settings"].get("light") for row in rows if "settings" in row]
-    base = results.load_log("train-base.jsonl")
-    psnr = [row["psnr_db"] for row in base if "psnr_db" in row][-1]
-    return (
-        f"The adapter saw {sum(runs):,} clips, repetitions counted, in {len(runs)} runs. On "
-        f"{last['clips']} simulated webcam clips of validation subjects in {lights[-1]} light, "
-        f"each looked at once with nothing withheld, it ends at a MAE of {last['mae_bpm']:.2f} bpm "
-        f"with a median of {last['median_bpm']:.2f} bpm and {last['within_3_bpm']:.1%} within 3 "
-        f"bpm; its confidence tells clips with a pulse from clips without one with an AUC of "
-        f"{last['auc_pulse_against_none']:.3f}. The base draws picture tasks that it has not seen "
-        f"in one step at a PSNR of {psnr['one step']:.1f} dB, where its VAE alone reaches "
-        f"{psnr['vae']:.1f} dB and the unchanged input {psnr['the source itself']:.1f} dB."
-        "\n\nSource: `results/train-adapter.jsonl`, `results/train-base.jsonl`."
-    )
-
-
-def tabulate_ablation(results: Results) -> str:
-    """Ways to train the miniature's adapter, side by side."""
-    name = "ablation.json"
-    result = results.load(name)
-    runs = list(result["runs"].values())
-    steps = sorted(runs[0]["validation"], key=int)
-    head = ["trained for", *(f"{n} step{'s' * (n != '1')}" for n in steps)]
-    rows = [
-        [run["what"]]
-        + [
-            f"{its['mae_bpm']:.1f}, {its['within_3_bpm']:.0%}"
-            for its in (run["validation"][n] for n in steps)
-        ]
-        for run in runs
-    ]
-    settings = result["settings"]
-    clips = runs[0]["validation"][steps[0]]["clips"]
-    return (
-        f"{format_table(head, rows)}\n\nMAE in bpm and share within 3 bpm of every best guess on "
-        f"{clips} simulated webcam clips of validation subjects. Each clip gets one look at each "
-        f"length, and the surest is kept. Each row had "
-        f"{settings['steps'] * settings['batch']:,} training clips and one seed.\n\n"
-        f"Source: {cite(name, result)}."
-    )
-
-
-# ----------------------------------------------------------------------------------- the 4B adapter
-
-
-def describe_klein(results: Results) -> str:
-    """What the 4B adapter is and what its training keeps in memory, by count."""
-    name = "klein-sizes.json"
-    result = results.load(name)
-    config = json.loads((results.root / "adapter_config.json").read_text())
-    sheet = config["auto_mapping"]["pulse_config"]["geometry"]
-    width, height = sheet["size"]
-    pixels = width // (sheet["bands"] * sheet["samples"])
-    return (
-        f"The rank is {config['r']} and alpha {config['lora_alpha']}, on every Linear inside the "
-        f"double and single blocks: {result['adapted_linears']} of them, with "
-        f"{result['adapter_parameters']:,} parameters over a transformer of "
-        f"{result['transformer_parameters']:,}. A sheet of {width} × {height} px "
-        f"({result['sheet_tokens']:,} tokens) holds {sheet['bands']} bands of "
-        f"{sheet['samples']} samples, {pixels} px each, in {sheet['rows']} rows; the appearance "
-        f"image takes {result['appearance_tokens']:,} tokens. By count, memory holds "
-        f"{result['transformer_bf16_gb']:.1f} GB of frozen base in bf16, "
-        f"{result['vae_fp32_gb']:.1f} GB of VAE and {result['adapter_fp32_gb']:.1f} GB of adapter "
-        f"with its moments and average in fp32; activations come on top.\n\n"
-        f"Source: `adapter_config.json`; {cite(name, result)}."
-    )
-
-
-def describe_klein_measured(results: Results) -> str:
-    """What the 4B architecture takes with random weights, and the losses of training on it."""
-    name = "benchmark-klein-cpu.json"
-    result = results.load(name)
-    logs = {log: results.load_log(log) for log in KLEIN_LOGS}
-    sources = [cite(name, result), *(cite(log, rows[0]) for log, rows in logs.items())]
-    return (
-        f"{_describe_klein_costs(result)}\n\n"
-        "The trainer ran on rendered clips as `scripts/prepare.py` stores them, one window a step. "
-        "A loss is the mean since the report before it:\n\n"
-        f"{_tabulate_klein_runs(logs.values())}\n\nSource: {'; '.join(sources)}."
-    )
-
-
-def _describe_klein_costs(result: Mapping[str, Any]) -> str:
-    """Time, operations and memory of a window and of a training step."""
-    window, step = result["windows"]["1"], result["training"][0]
-    total = KLEIN_WINDOWS * step["flops_a_step"] / step["batch"]
-    return (
-        f"On a CPU ({result['machine']}, {result['threads']} threads) one window takes "
-        f"{window['encode']:.0f} s to encode, {window['transformer_1_step']:.0f} s a step in the "
-        f"transformer ({window['transformer_flops_a_step'] / 1e12:.1f} TFLOP, "
-        f"{window['share_of_matrix_rate_4_steps']:.0%} of the rate measured for one large matrix "
-        f"product) and {window['decode']:.0f} s to decode; the process holds at most "
-        f"{window['peak_gib']:.1f} GiB. A training step of one window takes "
-        f"{step['batch'] / step['samples_per_s']:.0f} s and {step['flops_a_step'] / 1e12:.0f} "
-        f"TFLOP ({step['share_of_matrix_rate']:.0%} of that rate) with gradient checkpointing, "
-        f"and at most {step['peak_gib']:.1f} GiB. By that count the {KLEIN_WINDOWS:,} windows of "
-        f"the command above are {total / 1e18:.1f} EFLOP: {total / 1e14 / 3600:.0f} h on a GPU "
-        f"that sustains 100 TFLOP/s, {total / 4e14 / 3600:.0f} h at 400. Larger batches take "
-        "less, because they decode a smaller share."
-    )
-
-
-def _tabulate_klein_runs(logs: Iterable[list[dict[str, Any]]]) -> str:
-    """Losses and memory of the trainer's runs on the full-size architecture."""
-    head = ["sheet", "steps done", "reports", "loss: first, last", "largest rise"]
-    head.append("most memory: first, last")
-    rows = []
-    for start, *log in logs:
-        reports = [row for row in log if "loss" in row]
-        losses = [row["loss"] for row in reports]
-        rise = max(later - earlier for earlier, later in pairwise(losses))
-        width, height = start["settings"]["sheet"][3:]
-        rows.append(
-            [
-                f"{width} × {height} px",
-                f"{reports[-1]['step']} of {start['settings']['steps']}",
-                str(len(reports)),
-                f"{losses[0]:.3f}, {losses[-1]:.3f}",
-                f"{rise:.3f}" if rise > 0 else "none",
-                f"{reports[0]['peak_gib']:.2f}, {reports[-1]['peak_gib']:.2f} GiB",
-            ]
-        )
-    return format_table(head, rows)
 
 
 # ---------------------------------------------------------------------------------------- the pages

@@ -1,0 +1,161 @@
+"""What the pages say of training: the miniature's adapter, the ways to train it, the 4B one."""
+
+import json
+import math
+import statistics
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+from typing import Any
+
+from pulse_plantain.lab.cited import Results, cite, format_table
+
+KLEIN_WINDOWS = 20_000 * 4 * 4
+"""Steps, batch and accumulation of the command in docs/klein.md that trains the 4B adapter."""
+
+KLEIN_LOGS = ("train-klein-random.jsonl", "train-klein-sheet.jsonl")
+"""Logs of the trainer's runs on the full-size architecture with random weights."""
+
+
+def list_runs(log: Iterable[Mapping[str, Any]]) -> list[int]:
+    """Clips that each run in a trainer's log saw; a run that was resumed counts once."""
+    reports = [row for row in log if "clips" in row]
+    first = reports[0]["step"]
+    ends = [row for row, after in pairwise(reports) if after["step"] == first] + reports[-1:]
+    return [row["clips"] for row in ends]
+
+
+def describe_training(results: Results) -> str:
+    """What the miniature is and how its training ended."""
+    rows = results.load_log("train-adapter.jsonl")
+    last = [row["validation"] for row in rows if "validation" in row][-1]
+    runs = list_runs(rows)
+    lights = [row["settings"].get("light") for row in rows if "settings" in row]
+    base = results.load_log("train-base.jsonl")
+    psnr = [row["psnr_db"] for row in base if "psnr_db" in row][-1]
+    return (
+        f"The adapter saw {sum(runs):,} clips, repetitions counted, in {len(runs)} runs. On "
+        f"{last['clips']} simulated webcam clips of validation subjects in {lights[-1]} light, "
+        f"each looked at once with nothing withheld, it ends at a MAE of {last['mae_bpm']:.2f} bpm "
+        f"with a median of {last['median_bpm']:.2f} bpm and {last['within_3_bpm']:.1%} within 3 "
+        f"bpm; its confidence tells clips with a pulse from clips without one with an AUC of "
+        f"{last['auc_pulse_against_none']:.3f}. The base draws picture tasks that it has not seen "
+        f"in one step at a PSNR of {psnr['one step']:.1f} dB, where its VAE alone reaches "
+        f"{psnr['vae']:.1f} dB and the unchanged input {psnr['the source itself']:.1f} dB."
+        "\n\nSource: `results/train-adapter.jsonl`, `results/train-base.jsonl`."
+    )
+
+
+def tabulate_ablation(results: Results) -> str:
+    """Ways to train the miniature's adapter, side by side: means over the seeds."""
+    name = "ablation.json"
+    result = results.load(name)
+    runs = list(result["runs"].values())
+    first = next(iter(runs[0]["seeds"].values()))
+    steps, seeds = sorted(first, key=int), len(runs[0]["seeds"])
+    head = ["trained for", *(f"{n} step{'s' * (n != '1')}" for n in steps)]
+    rows = [
+        [run["what"], *(_average_seeds([its[n] for its in run["seeds"].values()]) for n in steps)]
+        for run in runs
+    ]
+    settings = result["settings"]
+    clips = settings["steps"] * settings["batch"]
+    spread = "one seed" if seeds == 1 else f"{seeds} seeds; ± is one standard error over the seeds"
+    return (
+        f"{format_table(head, rows)}\n\nMAE in bpm and share within 3 bpm of every best guess on "
+        f"{first[steps[0]]['clips']} simulated webcam clips of validation subjects. Each clip gets "
+        f"one look at each length, and the surest is kept. Each row had {clips:,} training clips "
+        f"and {spread}.\n\nSource: {cite(name, result)}."
+    )
+
+
+def _average_seeds(figures: list[dict[str, float]]) -> str:
+    """A cell of the table: MAE and share within 3 bpm, with errors where there are seeds enough."""
+    columns = zip(*((its["mae_bpm"], 100 * its["within_3_bpm"]) for its in figures), strict=True)
+    cells = [(statistics.fmean(own), own) for own in columns]
+    if len(figures) == 1:
+        return f"{cells[0][0]:.1f}, {cells[1][0]:.0f}%"
+    errors = [statistics.stdev(own) / math.sqrt(len(own)) for _, own in cells]
+    return f"{cells[0][0]:.1f} ± {errors[0]:.1f}, {cells[1][0]:.0f} ± {errors[1]:.0f}%"
+
+
+# ----------------------------------------------------------------------------------- the 4B adapter
+
+
+def describe_klein(results: Results) -> str:
+    """What the 4B adapter is and what its training keeps in memory, by count."""
+    name = "klein-sizes.json"
+    result = results.load(name)
+    config = json.loads((results.root / "adapter_config.json").read_text())
+    sheet = config["auto_mapping"]["pulse_config"]["geometry"]
+    width, height = sheet["size"]
+    pixels = width // (sheet["bands"] * sheet["samples"])
+    return (
+        f"The rank is {config['r']} and alpha {config['lora_alpha']}, on every Linear inside the "
+        f"double and single blocks: {result['adapted_linears']} of them, with "
+        f"{result['adapter_parameters']:,} parameters over a transformer of "
+        f"{result['transformer_parameters']:,}. A sheet of {width} × {height} px "
+        f"({result['sheet_tokens']:,} tokens) holds {sheet['bands']} bands of "
+        f"{sheet['samples']} samples, {pixels} px each, in {sheet['rows']} rows; the appearance "
+        f"image takes {result['appearance_tokens']:,} tokens. By count, memory holds "
+        f"{result['transformer_bf16_gb']:.1f} GB of frozen base in bf16, "
+        f"{result['vae_fp32_gb']:.1f} GB of VAE and {result['adapter_fp32_gb']:.1f} GB of adapter "
+        f"with its moments and average in fp32; activations come on top.\n\n"
+        f"Source: `adapter_config.json`; {cite(name, result)}."
+    )
+
+
+def describe_klein_measured(results: Results) -> str:
+    """What the 4B architecture takes with random weights, and the losses of training on it."""
+    name = "benchmark-klein-cpu.json"
+    result = results.load(name)
+    logs = {log: results.load_log(log) for log in KLEIN_LOGS}
+    sources = [cite(name, result), *(cite(log, rows[0]) for log, rows in logs.items())]
+    return (
+        f"{_describe_klein_costs(result)}\n\n"
+        "The trainer ran on rendered clips as `scripts/prepare.py` stores them, one window a step. "
+        "A loss is the mean since the report before it:\n\n"
+        f"{_tabulate_klein_runs(logs.values())}\n\nSource: {'; '.join(sources)}."
+    )
+
+
+def _describe_klein_costs(result: Mapping[str, Any]) -> str:
+    """Time, operations and memory of a window and of a training step."""
+    window, step = result["windows"]["1"], result["training"][0]
+    total = KLEIN_WINDOWS * step["flops_a_step"] / step["batch"]
+    return (
+        f"On a CPU ({result['machine']}, {result['threads']} threads) one window takes "
+        f"{window['encode']:.0f} s to encode, {window['transformer_1_step']:.0f} s a step in the "
+        f"transformer ({window['transformer_flops_a_step'] / 1e12:.1f} TFLOP, "
+        f"{window['share_of_matrix_rate_4_steps']:.0%} of the rate measured for one large matrix "
+        f"product) and {window['decode']:.0f} s to decode; the process holds at most "
+        f"{window['peak_gib']:.1f} GiB. A training step of one window takes "
+        f"{step['batch'] / step['samples_per_s']:.0f} s and {step['flops_a_step'] / 1e12:.0f} "
+        f"TFLOP ({step['share_of_matrix_rate']:.0%} of that rate) with gradient checkpointing, "
+        f"and at most {step['peak_gib']:.1f} GiB. By that count the {KLEIN_WINDOWS:,} windows of "
+        f"the command above are {total / 1e18:.1f} EFLOP: {total / 1e14 / 3600:.0f} h on a GPU "
+        f"that sustains 100 TFLOP/s, {total / 4e14 / 3600:.0f} h at 400. Larger batches take "
+        "less, because they decode a smaller share."
+    )
+
+
+def _tabulate_klein_runs(logs: Iterable[list[dict[str, Any]]]) -> str:
+    """Losses and memory of the trainer's runs on the full-size architecture."""
+    head = ["sheet", "steps done", "reports", "loss: first, last", "largest rise"]
+    head.append("most memory: first, last")
+    rows = []
+    for start, *log in logs:
+        reports = [row for row in log if "loss" in row]
+        losses = [row["loss"] for row in reports]
+        rise = max(later - earlier for earlier, later in pairwise(losses))
+        width, height = start["settings"]["sheet"][3:]
+        rows.append(
+            [
+                f"{width} × {height} px",
+                f"{reports[-1]['step']} of {start['settings']['steps']}",
+                str(len(reports)),
+                f"{losses[0]:.3f}, {losses[-1]:.3f}",
+                f"{rise:.3f}" if rise > 0 else "none",
+                f"{reports[0]['peak_gib']:.2f}, {reports[-1]['peak_gib']:.2f} GiB",
+            ]
+        )
+    return format_table(head, rows)
