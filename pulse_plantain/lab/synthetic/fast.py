@@ -281,8 +281,8 @@ def simulate_batch(
     Every kind of clip and crops are among them; of each 32 seeds the first 8 go to all extremes,
     the others are webcam scenes. Fewer hearts are near rest than in the clips that are measured
     (:data:`RESTING`). In all lights but the plain one, half of the clips get a gain of their own,
-    so that a small pulse is learnt as well as a large one, and a quarter one course in all cells, so
-    that a pulse is learnt from what the colours do where all cells say the same.
+    so that a small pulse is learnt as well as a large one, and a quarter have one course in all
+    cells, so that a pulse is learnt from the colours alone.
 
     Args:
         seeds: B integers >= 0.
