@@ -18,6 +18,7 @@ from pulse_plantain.lab.card_training import (
     describe_klein_measured,
     describe_training,
     tabulate_ablation,
+    tabulate_oracles,
 )
 from pulse_plantain.lab.cited import (
     DATA_SETS,
@@ -355,7 +356,11 @@ PAGES: dict[str, dict[str, Block]] = {
         "blind-rates": describe_blind_rates,
         "speed": describe_speed,
     },
-    "docs/training.md": {"training": describe_training, "ablation": tabulate_ablation},
+    "docs/training.md": {
+        "training": describe_training,
+        "oracles": tabulate_oracles,
+        "ablation": tabulate_ablation,
+    },
     "docs/klein.md": {"klein": describe_klein, "klein-measured": describe_klein_measured},
     "docs/endpoints.md": {"contact-sheet": describe_contact_sheets},
     "docs/output.md": {"breath": describe_breath},

@@ -45,6 +45,25 @@ def describe_training(results: Results) -> str:
     )
 
 
+def tabulate_oracles(results: Results) -> str:
+    """What the adapter reads of the validation clips, beside methods that are told more."""
+    name = "oracles.json"
+    result = results.load(name)
+    log = results.load_log("train-adapter.jsonl")
+    last = [row["validation"] for row in log if "validation" in row][-1]
+    figures = result["figures"] | {"the adapter, told nothing": last}
+    rows = [
+        [what, f"{its['within_3_bpm']:.1%}", f"{its['mae_bpm']:.1f}"]
+        for what, its in sorted(figures.items(), key=lambda pair: pair[1]["within_3_bpm"])
+    ]
+    return (
+        f"{format_table(['method', 'within 3 bpm', 'MAE (bpm)'], rows)}\n\n"
+        f"{len(result['rows'])} simulated validation clips in {result['light']} light, each read "
+        f"at every length and the surest reading kept.\n\nSource: {cite(name, result)}; "
+        "`results/train-adapter.jsonl`."
+    )
+
+
 def tabulate_ablation(results: Results) -> str:
     """Ways to train the miniature's adapter, side by side: means over the seeds."""
     name = "ablation.json"

@@ -1,9 +1,10 @@
-"""How well simulated clips can be read by those who are told more than the model is.
+"""How well simulated clips are read by methods that are told more than the model is.
 
-The classical methods are told where the skin is. Two more are told what nobody knows: how the
+The classical methods are told where the skin is. Two oracles are told what nobody knows: how the
 clip's own pulse colours the skin, and how strong and how late it is in every cell. They weigh
-colours, or colours and cells, as the best linear filter for that pulse does (Capon's beamformer,
-which PBV is for colours alone). What they misread, no fixed weighing of the cells can read.
+colours, or colours and cells, as the best linear filter for that pulse does (Capon, Proc. IEEE
+1969, 57, 1408; PBV is the same of colours with a pulse's usual colour). They are no bound: their
+weights are fixed for a window, and their rate is that of the strongest line.
 """
 
 from collections.abc import Callable

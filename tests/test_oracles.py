@@ -1,4 +1,4 @@
-"""What those who are told more than the model is can read of simulated clips."""
+"""Methods that are told more than the model is, on clips by hand and on simulated ones."""
 
 import json
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import run_script
 
-from pulse_plantain.lab import bounds
+from pulse_plantain.lab import oracles
 
 SECONDS, SAMPLES = 8.0, 96
 TIMES = (np.arange(SAMPLES) + 0.5) * SECONDS / SAMPLES
@@ -29,48 +29,47 @@ def make_clip(bpm, flutter, blotches=0.0):
     uneven = np.linspace(0, 1, 16).reshape(4, 4, 1) * COLOUR
     light = 0.002 * beat * (flutter + blotches * uneven)
     noise = 1e-5 * rng.standard_normal((SAMPLES, 4, 4, 3))
-    return bounds.Clip(shown + light + noise, pulse, phase, SECONDS)
+    return oracles.Clip(shown + light + noise, pulse, phase, SECONDS)
 
 
 def test_light_alike_in_all_channels_is_read_through_by_their_ratios():
-    found = {name: rate for name, (_, rate) in bounds.read_clip(make_clip(66, 3.0)).items()}
+    found = {name: rate for name, (_, rate) in oracles.read_clip(make_clip(66, 3.0)).items()}
     assert found.pop("GREEN") == pytest.approx(100, abs=1)
     del found["PBV"]  # without noise its weights depend on colours that are not quite these
-    assert list(found) == ["CHROM", "POS", *bounds.TOLD]
+    assert list(found) == ["CHROM", "POS", *oracles.TOLD]
     assert all(rate == pytest.approx(66, abs=1) for rate in found.values())
 
 
 def test_light_of_the_pulse_s_colour_is_read_through_by_cells_alone():
-    found = {name: rate for name, (_, rate) in bounds.read_clip(make_clip(66, 0.0, 8.0)).items()}
-    assert found.pop(bounds.TOLD_ALL) == pytest.approx(66, abs=1)
+    found = {name: rate for name, (_, rate) in oracles.read_clip(make_clip(66, 0.0, 8.0)).items()}
+    assert found.pop(oracles.TOLD_ALL) == pytest.approx(66, abs=1)
     del found["PBV"]
     assert all(rate == pytest.approx(100, abs=1) for rate in found.values())
 
 
 def test_slow_courses_are_taken_out():
     drift = np.stack([np.ones(SAMPLES), TIMES**3 - TIMES, np.sin(9 * TIMES)], 1)
-    flat = bounds.flatten_slowly(drift)
+    flat = oracles.flatten_slowly(drift)
     assert abs(flat[:, :2]).max() < 1e-10 and flat[:, 2].std() > 0.5
 
 
 def test_the_surest_length_is_kept_and_clips_without_skin_are_left_out():
-    assert bounds.keep_surest([{"POS": (0.2, 80.0)}, {"POS": (0.5, 60.0)}], "POS") == 60
-    nothing = dict.fromkeys((*bounds.CLASSICAL, *bounds.TOLD), float("nan"))
+    assert oracles.keep_surest([{"POS": (0.2, 80.0)}, {"POS": (0.5, 60.0)}], "POS") == 60
+    nothing = dict.fromkeys((*oracles.CLASSICAL, *oracles.TOLD), float("nan"))
     right = dict.fromkeys(nothing, 61.0) | {"GREEN": 70.0}
-    figures = bounds.sum_up([{"bpm": 60.0} | right, {"bpm": 60.0} | nothing])
+    figures = oracles.sum_up([{"bpm": 60.0} | right, {"bpm": 60.0} | nothing])
     assert figures["GREEN"] == {"clips": 1, "within_3_bpm": 0.0, "mae_bpm": 10.0}
     assert figures["POS"] == {"clips": 1, "within_3_bpm": 1.0, "mae_bpm": 1.0}
 
 
-def test_bounds_of_the_validation_clips_are_written(tmp_path, capsys):
+def test_figures_on_the_validation_clips_are_written(tmp_path, capsys):
     out = tmp_path / "results"
-    assert run_script("measure_bound", "--count", "2", "--out", str(out)) == 0
-    result = json.loads((out / "bounds.json").read_text())
-    assert list(result["lights"]) == list(result["rows"]) == ["plain", "camera"]
-    assert [len(rows) for rows in result["rows"].values()] == [2, 2]
-    plain = result["lights"]["plain"]
-    assert plain[bounds.TOLD_ALL]["within_3_bpm"] == 1
-    assert capsys.readouterr().out.splitlines()[0].startswith("plain   GREEN ")
-    assert run_script("measure_bound", "--count", "0", "--out", str(out)) == 2
-    line = "measure_bound.py: --count must be at least 1, got 0\n"
+    options = ("--light", "plain", "--out", str(out))
+    assert run_script("measure_oracles", "--count", "2", *options) == 0
+    result = json.loads((out / "oracles.json").read_text())
+    assert result["light"] == "plain" and len(result["rows"]) == 2
+    assert result["figures"][oracles.TOLD_ALL]["within_3_bpm"] == 1
+    assert capsys.readouterr().out.splitlines()[0].startswith("GREEN ")
+    assert run_script("measure_oracles", "--count", "0", *options) == 2
+    line = "measure_oracles.py: --count must be at least 1, got 0\n"
     assert capsys.readouterr().err.endswith(line)

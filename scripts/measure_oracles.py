@@ -1,6 +1,6 @@
-"""Reads simulated validation clips with methods that are told more than the model is.
+"""Reads simulated validation clips by methods that are told more than the model is.
 
-Writes results/bounds.json: what part of the clips anyone could read.
+They are the clips that train_adapter.py validates on. Writes results/oracles.json.
 """
 
 import argparse
@@ -9,8 +9,9 @@ from pathlib import Path
 
 import torch
 
-from pulse_plantain.lab.bounds import read_light, sum_up
+from pulse_plantain.lab.oracles import read_light, sum_up
 from pulse_plantain.lab.running import describe_command, write_result
+from pulse_plantain.lab.synthetic import LIGHTS
 from pulse_plantain.lab.training import describe_run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,7 +20,8 @@ ROOT = Path(__file__).resolve().parents[1]
 def parse(argv: list[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--count", type=int, default=512, help="clips under each light")
+    parser.add_argument("--light", choices=LIGHTS[:2], default="camera", help="default: camera")
+    parser.add_argument("--count", type=int, default=512, help="number of clips")
     parser.add_argument("--out", type=Path, default=ROOT / "results")
     return parser.parse_args(argv)
 
@@ -32,19 +34,19 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if args.count < 1:
             raise ValueError(f"--count must be at least 1, got {args.count}")
-        rows = {light: read_light(light, args.count) for light in ("plain", "camera")}
+        rows = read_light(args.light, args.count)
         result = describe_run(seed=0) | {
-            "command": describe_command("measure_bound.py", argv, ROOT),
-            "lights": {light: sum_up(own) for light, own in rows.items()},
+            "command": describe_command("measure_oracles.py", argv, ROOT),
+            "light": args.light,
+            "figures": sum_up(rows),
             "rows": rows,
         }
-        write_result(args.out / "bounds.json", result)
+        write_result(args.out / "oracles.json", result)
     except (ValueError, OSError) as error:
-        print(f"measure_bound.py: {error}", file=sys.stderr)
+        print(f"measure_oracles.py: {error}", file=sys.stderr)
         return 2
-    for light, figures in result["lights"].items():
-        for name, own in figures.items():
-            print(f"{light:7} {name:24} {own['within_3_bpm']:.1%} within 3 bpm")
+    for name, own in result["figures"].items():
+        print(f"{name:24} {own['within_3_bpm']:.1%} of {own['clips']} within 3 bpm")
     return 0
 
 
