@@ -127,42 +127,6 @@ def test_half_of_the_training_clips_are_amplified(monkeypatch):
     assert torch.allclose(amplified.amplitude, before.amplitude * gain[:, None, None], rtol=1e-3)
 
 
-def test_a_quarter_of_the_training_clips_has_one_course_in_all_cells(monkeypatch):
-    seeds = list(split_seeds("camera-train", 96, start=8))
-    monkeypatch.setattr(fast_path, "_CELL_NOISE", (1e-6, 1e-5))
-    shared = simulate_batch(seeds, COARSE, light="camera")
-    monkeypatch.setattr(fast_path, "_ALIKE", 0.0)
-    before = simulate_batch(seeds, COARSE, light="camera")
-    changed = [i for i in range(96) if not torch.equal(shared.motion[i], before.motion[i])]
-    assert 0.15 < len(changed) / 96 < 0.35
-    wholly = 0
-    for i in changed:
-        green, shown = shared.motion[i, ..., 1], shared.amplitude[i] > 0
-        if not shown.any():
-            continue  # without a pulse
-        assert shared.amplitude[i][shown].unique().numel() == 1
-        course = green[:, shown].mean(1, keepdim=True)
-        rest = green[:, shown] - course
-        assert rest.std() < 2e-5  # the cells' own noise, whatever the course
-        flat = bool((shared.appearance[i].amax((0, 1)) == shared.appearance[i].amin((0, 1))).all())
-        still = green[:, ~shown]
-        assert flat == bool(shown.all()) or shown.all()  # or it was all skin before
-        assert not still.numel() or still.std() < 2e-5
-        wholly += flat
-        skin = before.amplitude[i] >= 0.3 * before.amplitude[i].max()
-        lock = torch.exp(-1j * before.phase[i])[:, None]
-        put_in = (before.motion[i, ..., 1][:, skin].mean(1, keepdim=True) * lock).mean()
-        found = (course * lock).mean()
-        assert abs(found - put_in) < 1e-3 * abs(put_in) + 1e-5
-        pulse = torch.polar(before.amplitude[i], -before.phase_lag[i])[skin].mean()
-        own = torch.polar(shared.amplitude[i], -shared.phase_lag[i])[shown]
-        torch.testing.assert_close(own, pulse.expand_as(own), rtol=1e-3, atol=1e-6)
-    assert 0.25 < wholly / len(changed) < 0.75
-    plain = simulate_batch(seeds[:8], COARSE)
-    monkeypatch.setattr(fast_path, "_ALIKE", 1.0)
-    torch.testing.assert_close(simulate_batch(seeds[:8], COARSE).motion, plain.motion)
-
-
 def test_lamps_beat_evenly_over_pulseless_pictures():
     scenes = draw(24, "lamp")
     lamp = scenes.camera_light.lamp

@@ -26,8 +26,6 @@ RESTING = 0.25
 Rates above 150 bpm are read worst, and so there are twice as many of them to learn from."""
 
 _GAINS = (0.5, 3.0)
-_ALIKE = 0.25  # share of the clips whose cells all have one course
-_CELL_NOISE = (1e-4, 3e-3)  # of theirs, a fraction of the mean
 _LAYER_SIZE = 64  # places along each side of the averaged textures
 # More clips drawn at once, or more sample times shaded at once, fall out of a processor's caches.
 _CLIPS_AT_ONCE, _TIMES_AT_ONCE = 8, 12
@@ -230,35 +228,6 @@ def _amplify(batch, seeds):
     )
 
 
-def _share_course(batch, seeds):
-    """The batch with one course of colour in all cells of a quarter of its clips.
-
-    It is the mean over the skin, as a small, smoothed or distant face has it, with noise of each
-    cell's own. In half of these clips the picture is all skin of one colour; in the others what is
-    not skin stands still.
-    """
-    draw = Draw(seeds, stream=8)
-    alike, whole = (draw.coin_map(share)[..., None] > 0 for share in (_ALIKE, 0.5))
-    noise = draw.log_uniform_map(*_CELL_NOISE)[..., None, None]
-    tint = torch.tensor([1.0, 1.0, 1.5])  # blue is the noisiest
-    strength = batch.amplitude
-    skin = strength >= 0.3 * strength.amax((1, 2), keepdim=True)  # all of it without a pulse
-    weight = (skin / skin.sum((1, 2), keepdim=True))[:, None, ..., None]
-    course = (batch.motion * weight).sum((2, 3), keepdim=True)
-    pulse = torch.polar(strength, -batch.phase_lag)[:, None, ..., None]
-    pulse = (pulse * weight).sum((2, 3))[..., None].squeeze(1)
-    shown = skin | whole[..., 0]
-    motion = course * shown[:, None, ..., None] + noise * tint * draw.noise(*batch.motion.shape[1:])
-    flat = batch.appearance.mean((1, 2), keepdim=True).expand_as(batch.appearance)
-    return replace(
-        batch,
-        motion=torch.where(alike[..., None], motion, batch.motion),
-        amplitude=torch.where(alike[..., 0], pulse.abs() * shown, strength),
-        phase_lag=torch.where(alike[..., 0], -pulse.angle() * shown, batch.phase_lag),
-        appearance=torch.where(alike & whole, flat, batch.appearance),
-    )
-
-
 def _shade_appearance(scenes, moment, size):
     """Mean [B, height, width, 3] of a few frames, for a size (width, height)."""
     width, height = size
@@ -281,8 +250,7 @@ def simulate_batch(
     Every kind of clip and crops are among them; of each 32 seeds the first 8 go to all extremes,
     the others are webcam scenes. Fewer hearts are near rest than in the clips that are measured
     (:data:`RESTING`). In all lights but the plain one, half of the clips get a gain of their own,
-    so that a small pulse is learnt as well as a large one, and a quarter have one course in all
-    cells, so that a pulse is learnt from the colours alone.
+    so that a small pulse is learnt as well as a large one.
 
     Args:
         seeds: B integers >= 0.
@@ -303,9 +271,7 @@ def simulate_batch(
                 light=light,
             )
             part = simulate(scenes, layout, window)
-            if light != "plain":
-                part = _share_course(_amplify(part, scenes.seeds), scenes.seeds)
-            parts.append(part)
+            parts.append(part if light == "plain" else _amplify(part, scenes.seeds))
             order += some
     back = torch.tensor(order).argsort()
     kinds = [kind for part in parts for kind in part.kind]
