@@ -7,7 +7,6 @@ another room's matter (batch.py), and so are cameras (live.py).
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import os
 import sys
@@ -328,10 +327,6 @@ FILLERS = {"measure": fill_measure, "watch": fill_watch, "sheet": fill_sheet, "d
 """What gives each command's parser its arguments."""
 
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""Parameters of glibc's mallopt, as its malloc.h names them."""
-
-
 def let_threads_sleep() -> None:
     """Have OpenMP's threads sleep while they wait for each other, unless the user says otherwise.
 
@@ -341,22 +336,10 @@ def let_threads_sleep() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-def keep_freed_memory() -> None:
-    """Have the C library keep what is freed for the next picture, where it is glibc.
-
-    By itself it gives large blocks back to the system, which then clears each page of the next.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(M_TRIM_THRESHOLD, 2**30)
-        mallopt(M_MMAP_THRESHOLD, 2**25)  # the most that glibc allows
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; 0 where it measured, 1 where some of many clips failed, 2 for bad input."""
     args = parse_arguments(argv)
     let_threads_sleep()
-    keep_freed_memory()
     try:
         return COMMANDS[args.command](args)
     except (ValueError, OSError) as error:

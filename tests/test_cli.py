@@ -4,10 +4,7 @@ The model is random; where a pulse is needed, a painter stands in for what it wo
 """
 
 import json
-import platform
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -50,29 +47,6 @@ def name_outputs(folder):
 
 def to_options(files):
     return [str(word) for pair in files.items() for word in pair]
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such say")
-def test_freed_memory_is_kept_for_the_next_picture():
-    words = """if True:
-        import resource, sys
-        import numpy as np
-        from pulse_plantain.cli import keep_freed_memory
-        if sys.argv[1] == "kept":
-            keep_freed_memory()
-        def fill():
-            return [np.ones(2**19) for _ in range(8)]
-        fill()
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        for _ in range(20):
-            fill()
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-    """
-    kept, given_back = (
-        int(subprocess.check_output([sys.executable, "-c", words, how], text=True))
-        for how in ("kept", "given back")
-    )
-    assert kept < 0.2 * given_back
 
 
 def test_a_pulse_is_printed_and_written(painted, model, clip, tmp_path, capsys):

@@ -23,7 +23,7 @@ from typing import Any
 import av
 import numpy as np
 
-from pulse_plantain.cli import keep_freed_memory, let_threads_sleep
+from pulse_plantain.cli import let_threads_sleep
 from pulse_plantain.live import use_one_thread
 from pulse_plantain.loading import load_pipeline
 from pulse_plantain.search import divide_finely
@@ -64,9 +64,9 @@ class Run:
 
 
 def run_alone(function: Callable[..., Any], *args: Any) -> Any:
-    """What a function returns in a new process, which keeps memory as the command line does."""
+    """What a function returns in a new process."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context, initializer=keep_freed_memory) as pool:
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(function, *args).result()
 
 
