@@ -108,7 +108,8 @@ def test_an_adapter_of_full_depth_loads_by_both_routes(settings, lora, tmp_path)
     with torch.no_grad():
         wanted = trained(**inputs)[0]
         assert torch.equal(peft(**inputs)[0], wanted)
-        assert torch.equal(pipe.transformer(**inputs)[0], wanted)
+        ours = pipe.transformer(**inputs)[0]  # in fewer products: the same up to rounding
+        torch.testing.assert_close(ours, wanted, rtol=1e-5, atol=1e-5)
         with peft.disable_adapter():
             assert (peft(**inputs)[0] - wanted).abs().max() > 1e-3
     assert pipe.geometry == SheetGeometry.from_dict(pulse["geometry"])
