@@ -178,14 +178,14 @@ def find_lines(traces: np.ndarray, sampling_rate: float) -> np.ndarray:
         [..., len(RATES)] in 0..1; 0 for a trace of zeros.
     """
     samples = traces.shape[-1]
-    turns = _turn_back(samples, round(float(sampling_rate), 6))
+    turns = _turn_back(samples, float(sampling_rate))
     power = samples * np.square(np.abs(traces)).sum(-1, keepdims=True)
     return np.square(np.abs(traces @ turns)) / np.maximum(power, np.finfo(float).tiny)
 
 
 @lru_cache(16)
 def _turn_back(samples: int, sampling_rate: float) -> np.ndarray:
-    """[samples, len(RATES)] what turns every rate back; of a rounded rate there are only a few."""
+    """[samples, len(RATES)] what turns every rate back; a search asks for the same few."""
     return np.exp(-2j * np.pi * np.outer(np.arange(samples) / sampling_rate, RATES / 60))
 
 

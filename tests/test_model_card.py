@@ -103,6 +103,18 @@ def test_what_the_pages_say_of_long_clips_holds():
     assert figures["whole"]["answered"] / 24 > figures["pieces"]["answered"] / 140
 
 
+def test_what_the_pages_say_of_the_oracles_holds():
+    """docs/results.md: what a filter misreads that is told everything, and how near the adapter is."""
+    figures = RESULTS.load("oracles.json")["figures"]
+    log = RESULTS.load_log("train-adapter.jsonl")
+    mine = [row["validation"] for row in log if "validation" in row][-1]
+    told = figures["told colour and cells"]["within_3_bpm"]
+    assert 0.65 < told < 0.75 and 0 < told - mine["within_3_bpm"] < 0.05
+    others = [figures[name]["within_3_bpm"] for name in ("GREEN", "CHROM", "POS", "PBV")]
+    assert max(others) < mine["within_3_bpm"] - 0.1
+    assert mine["clips"] == figures["POS"]["clips"]
+
+
 def test_the_windows_of_the_4b_training_are_those_of_its_command():
     page = (ROOT / "docs" / "klein.md").read_text()
     command = re.search(r"--steps (\d+) --batch (\d+) --accumulate (\d+)", page)

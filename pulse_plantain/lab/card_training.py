@@ -24,10 +24,15 @@ def list_runs(log: Iterable[Mapping[str, Any]]) -> list[int]:
     return [row["clips"] for row in ends]
 
 
+def _read_last_validation(log: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """The figures with which the training of a log ended."""
+    return [row["validation"] for row in log if "validation" in row][-1]
+
+
 def describe_training(results: Results) -> str:
     """What the miniature is and how its training ended."""
     rows = results.load_log("train-adapter.jsonl")
-    last = [row["validation"] for row in rows if "validation" in row][-1]
+    last = _read_last_validation(rows)
     runs = list_runs(rows)
     lights = [row["settings"].get("light") for row in rows if "settings" in row]
     base = results.load_log("train-base.jsonl")
@@ -49,8 +54,7 @@ def tabulate_oracles(results: Results) -> str:
     """What the adapter reads of the validation clips, beside methods that are told more."""
     name = "oracles.json"
     result = results.load(name)
-    log = results.load_log("train-adapter.jsonl")
-    last = [row["validation"] for row in log if "validation" in row][-1]
+    last = _read_last_validation(results.load_log("train-adapter.jsonl"))
     figures = result["figures"] | {"the adapter, told nothing": last}
     rows = [
         [what, f"{its['within_3_bpm']:.1%}", f"{its['mae_bpm']:.1f}"]

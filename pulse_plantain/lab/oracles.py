@@ -1,10 +1,11 @@
 """How well simulated clips are read by methods that are told more than the model is.
 
-The classical methods are told where the skin is. Two oracles are told what nobody knows: how the
-clip's own pulse colours the skin, and how strong and how late it is in every cell. They weigh
-colours, or colours and cells, as the best linear filter for that pulse does (Capon, Proc. IEEE
-1969, 57, 1408; PBV is the same of colours with a pulse's usual colour). They are no bound: their
-weights are fixed for a window, and their rate is that of the strongest line.
+The classical methods are told where the skin is. Two oracles are told what nobody knows: which
+colour the skin's course has at the true phase of the pulse, with whatever else moves as the pulse
+does, and how strong and how late the pulse is in every cell. They weigh colours, or colours and
+cells, as the best linear filter for that pulse does (Capon, Proc. IEEE 1969, 57, 1408; PBV is the
+same of colours with a pulse's usual colour). They are no bound: their weights are fixed for a
+window, and their rate is that of the strongest line.
 """
 
 from collections.abc import Callable
@@ -85,7 +86,7 @@ def weigh_best(courses: np.ndarray, wanted: np.ndarray, loading: float) -> np.nd
 
 def find_rate(trace: np.ndarray, sampling_rate: float) -> tuple[float, float]:
     """(share of the trace's power in its strongest line, rate of that line in bpm)."""
-    lines = find_lines(trace - trace.mean(), sampling_rate)
+    lines = find_lines(trace, sampling_rate)
     return float(lines.max()), float(RATES[lines.argmax()])
 
 
