@@ -104,7 +104,7 @@ def test_what_the_pages_say_of_long_clips_holds():
 
 
 def test_what_the_pages_say_of_the_oracles_holds():
-    """docs/results.md: what a filter misreads that is told everything, and how near the adapter is."""
+    """docs/results.md: what a filter misreads that is told all, and how near the adapter is."""
     figures = RESULTS.load("oracles.json")["figures"]
     log = RESULTS.load_log("train-adapter.jsonl")
     mine = [row["validation"] for row in log if "validation" in row][-1]
