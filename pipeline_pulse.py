@@ -5,6 +5,7 @@
 
 if __package__:  # loaded by diffusers, which copies the modules that are named here and no others
     from .pulse_plantain.adapter import read_pulse_config
+    from .pulse_plantain.ahead import read_ahead
     from .pulse_plantain.animations import read_animation
     from .pulse_plantain.bijection import decode
     from .pulse_plantain.calls import RunningCalls

@@ -328,12 +328,14 @@ FILLERS = {"measure": fill_measure, "watch": fill_watch, "sheet": fill_sheet, "d
 
 
 def let_threads_sleep() -> None:
-    """Have OpenMP's threads sleep while they wait for each other, unless the user says otherwise.
+    """Have threads that wait for each other sleep, unless the user says otherwise.
 
-    The sheets are small, so threads wait often, and would burn the processor's time by spinning. It
-    must be said before torch is imported.
+    The sheets are small, so OpenMP's threads wait often, and would burn the processor's time by
+    spinning; OpenBLAS's spin as well, and NumPy's products here are too small to gain from them. It
+    must be said before NumPy and torch are imported.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

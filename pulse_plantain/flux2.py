@@ -20,6 +20,16 @@ APPEARANCE_T = 10
 """Position t of the appearance image (FLUX.2 puts reference k at t = 10 k, the drawing at 0)."""
 
 
+def find_dtype(model: Any) -> torch.dtype:
+    """The dtype that a model computes in.
+
+    Its own ``dtype`` walks through all modules, each time. Only where weights are kept in 8 bits,
+    as layerwise casting and quantisation do it, is there more to know than the first one's.
+    """
+    kind = next(model.parameters()).dtype
+    return kind if kind.is_floating_point and kind.itemsize > 1 else model.dtype
+
+
 def latent_statistics(vae: Vae, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """(mean, standard deviation) [4 C, 1, 1] float32 of the VAE's patchified latents."""
     mean = vae.bn.running_mean.to(device, torch.float32).view(-1, 1, 1)
@@ -126,7 +136,7 @@ def encode_images(vae: Vae, images: torch.Tensor) -> torch.Tensor:
         [B, N, 4 C] mode of the posterior, patchified, normalised by the VAE's batch-norm
         statistics, row by row; dtype of the VAE's output.
     """
-    images = images.to(vae.dtype)
+    images = images.to(find_dtype(vae))
     if images.device.type == "cpu":  # convolutions of few channels are twice as fast on these
         images = images.contiguous(memory_format=torch.channels_last)
     latents = vae.encode(images).latent_dist.mode()
@@ -151,7 +161,7 @@ def decode_tokens(vae: Vae, tokens: torch.Tensor, height: int, width: int) -> to
     patches = tokens.transpose(1, 2).unflatten(2, (height // size, width // size))
     mean, deviation = latent_statistics(vae, tokens.device)
     latents = torch.nn.functional.pixel_shuffle(patches.float() * deviation + mean, 2)
-    return vae.decode(latents.to(vae.dtype), return_dict=False)[0]
+    return vae.decode(latents.to(find_dtype(vae)), return_dict=False)[0]
 
 
 def predict_velocity(

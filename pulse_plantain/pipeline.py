@@ -368,9 +368,8 @@ class PulsePipeline(Flux2KleinPipeline):
         clip = calls.choose_clip(clip, image, without_effect)
         config = self.config
         lengths = windowing.window_lengths(config.default_windows if window is None else window)
-        steps = num_inference_steps
-        if steps is None:
-            steps = config.default_num_inference_steps
+        steps, trained = num_inference_steps, config.default_num_inference_steps
+        steps = trained if steps is None else steps
 
         # 1. Check inputs.
         drawing = drawings.Drawing(
@@ -383,7 +382,7 @@ class PulsePipeline(Flux2KleinPipeline):
             callback_tensors=callback_on_step_end_tensor_inputs,
         )
         self.check_inputs(lengths, stride, crop, output_type, output_uncertainty, drawing)
-        calls.warn_of_steps(steps, config.default_num_inference_steps)
+        calls.warn_of_steps(steps, trained)
         if contact_sheet.is_still(clip):
             if clip.size == self.layout.geometry.size:
                 read = self.decode_sheet(clip, window=lengths[0], output_type=output_type)
@@ -410,6 +409,7 @@ class PulsePipeline(Flux2KleinPipeline):
             looking = self.start_search(lengths, drawing, crop)
             for group in chain([first], groups):
                 looking.take(group)
+                group.clear()  # its memory is that of a whole picture's windows
                 if call.interrupted:
                     break
 
@@ -553,7 +553,7 @@ class PulsePipeline(Flux2KleinPipeline):
         else with noise of `noise_scale` added, all of it drawn at once so that the batch size does
         not matter.
         """
-        latents = motion.repeat(ensemble_size, 1, 1).to(self.transformer.dtype)
+        latents = motion.repeat(ensemble_size, 1, 1).to(flux2.find_dtype(self.transformer))
         if ensemble_size == 1 and generator is None:
             return latents
         noise = randn_tensor(

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from . import cells, sheet, video
+from . import ahead, cells, sheet, video
 from . import clock as clocks
 
 MIN_SECONDS, MAX_SECONDS = 5.0, 10.0
@@ -54,6 +54,7 @@ class RunningMeans:
         self.stamps: deque[float] = deque()
         self.values: deque[np.ndarray] = deque()
         self.areas: deque[np.ndarray] = deque()
+        self._means = np.empty(0)
 
     def add(self, stamp: float, value: np.ndarray) -> None:
         """Take the value at a stamp in s, later than those before."""
@@ -73,21 +74,30 @@ class RunningMeans:
             self.areas.popleft()
 
     def measure(self, edges: np.ndarray) -> np.ndarray:
-        """Means [m, ...] float64 over the intervals between edges [m + 1] in s, rising."""
+        """Means [m, ...] float64 over the intervals between edges [m + 1] in s, rising.
+
+        They are overwritten by the next ones of the same shape.
+        """
         stamps = np.array(self.stamps)
         last = len(stamps) - 1
         left = np.searchsorted(stamps, edges, side="right") - 1
-        upto = np.empty((len(edges), *self.values[0].shape))
+        shape = (len(edges) - 1, *self.values[0].shape)
+        if self._means.shape != shape:
+            self._means = np.empty(shape)
+        means = self._means
+        before: Any = None  # area up to the last edge
         for number, (edge, knot) in enumerate(zip(edges, left, strict=True)):
             start = max(knot, 0)
             value, area, into = self.values[start], self.areas[start], edge - stamps[start]
             if 0 <= knot < last:
                 slope = (self.values[knot + 1] - value) / (stamps[knot + 1] - stamps[knot])
                 value = value + slope * float(into / 2)
-            upto[number] = value * into
-            upto[number] += area
-        means = np.diff(upto, axis=0)
-        means /= np.diff(edges).reshape(-1, *[1] * (upto.ndim - 1))
+            upto = value * np.float64(into)
+            upto += area
+            if number:
+                mean = np.subtract(upto, before, out=means[number - 1])
+                mean /= edge - edges[number - 1]
+            before = upto
         return means
 
 
@@ -218,8 +228,9 @@ def encode_windows(
     strides = {length: stride or length / 2 for length in lengths}
     memory = _Memory(layout, min(lengths) / 16, None if crop is None else check_crop(crop))
     starts = dict.fromkeys(lengths, 0.0)  # of the next window
-    for time, picture in video.read_pictures(clip, clock, lost):
-        memory.add(time, picture)
+    seen = memory.average(video.read_pictures(clip, clock, lost))
+    for time, fine in ahead.read_ahead(seen) if ahead.can_wait(clip) else seen:
+        memory.add(time, fine)
         for length in lengths:
             while starts[length] + length <= memory.known_until:
                 yield from memory.cut(starts[length], starts[length] + length)
@@ -321,22 +332,29 @@ class _Memory:
         self.geometry, self.grid = layout.geometry, layout.appearance_size
         self.crop = crop
         self.appearance = _MeanPicture(slot)
-        self.area: cells.CellMeans | None = None  # until there is a picture
         self.picture_size = (0, 0)
         self.means = RunningMeans()  # of pictures that differ: cells [rows, bands, 3]
         # Between pictures, those that repeat one included.
         self.intervals: deque[float] = deque(maxlen=512)
         self.latest = 0.0
 
-    def add(self, time: float, picture: video.Picture) -> None:
-        if self.area is None:
-            self.picture_size = video.find_size(picture)
-            self.crop = fit_crop(self.crop, self.picture_size)
-            self.area = cells.CellMeans(self.picture_size, self.crop, self.grid)
-        else:
+    def average(
+        self, pictures: Iterable[tuple[float, video.Picture]]
+    ) -> Iterator[tuple[float, np.ndarray]]:
+        """Pictures with their times -> means of the blocks [h, w, 3] with the same times."""
+        area: cells.CellMeans | None = None  # until there is a picture
+        for time, picture in pictures:
+            if area is None:
+                self.picture_size = video.find_size(picture)
+                self.crop = fit_crop(self.crop, self.picture_size)
+                area = cells.CellMeans(self.picture_size, self.crop, self.grid)
+            yield time, area(picture)
+
+    def add(self, time: float, fine: np.ndarray) -> None:
+        """Take the means of a picture's blocks, as :meth:`average` gives them."""
+        if self.means.values:
             self.intervals.append(time - self.latest)
         self.latest = time
-        fine = self.area(picture)
         rows, bands = self.geometry.rows, self.geometry.bands
         coarse = fine.reshape(rows, self.grid[1] // rows, bands, -1, 3).mean((1, 3))
         if not self.means.values or not np.array_equal(coarse, self.means.values[-1]):

@@ -88,6 +88,9 @@ def add_ablations(parser: argparse.ArgumentParser) -> None:
         "--random-base", action="store_true", help="ablation: untrained transformer"
     )
     parser.add_argument(
+        "--blind", action="store_true", help="ablation: zeros in place of the appearance image"
+    )
+    parser.add_argument(
         "--full",
         action="store_true",
         help="ablation: train every weight of the transformer; no adapter is written",

@@ -89,14 +89,18 @@ def test_what_is_compared_runs_in_turns_and_is_gauged(clip, tmp_path):
 def test_a_command_runs_with_compiled_modules_and_threads_that_sleep(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
     let_threads_sleep()
     assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"  # what the user says holds
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "2"
     monkeypatch.delenv("OMP_WAIT_POLICY")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS")
     let_threads_sleep()
     seen = tmp_path / "seen"
-    words = "import os, sys; p = os.environ['OMP_WAIT_POLICY'], sys.dont_write_bytecode; "
+    words = "import os, sys; said = [os.environ[n] for n in "
+    words += "('OMP_WAIT_POLICY', 'OPENBLAS_NUM_THREADS')]; p = *said, sys.dont_write_bytecode; "
     taken = speed.run_command(["-c", words + f"open({str(seen)!r}, 'w').write(str(p))"])
-    assert seen.read_text() == "('PASSIVE', False)" and 0 < taken.cpu < taken.wall + 1
+    assert seen.read_text() == "('PASSIVE', '1', False)" and 0 < taken.cpu < taken.wall + 1
 
 
 def test_figures_are_written(clip, tiny_pipe, tmp_path, monkeypatch, capsys):

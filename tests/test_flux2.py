@@ -60,6 +60,16 @@ def test_decode_tokens_passes_gradients(tiny_pipe):
     assert torch.isfinite(tokens.grad).all() and tokens.grad.abs().max() > 0
 
 
+def test_the_dtype_is_what_the_models_say(tiny_pipe):
+    for model in (tiny_pipe.vae, tiny_pipe.transformer):
+        assert flux2.find_dtype(model) == model.dtype == torch.float32
+        own = copy.deepcopy(model).to(torch.bfloat16)
+        assert flux2.find_dtype(own) == own.dtype == torch.bfloat16
+        own.enable_layerwise_casting(torch.float8_e4m3fn, torch.float16)
+        assert next(own.parameters()).dtype == torch.float8_e4m3fn
+        assert flux2.find_dtype(own) == own.dtype == torch.float16
+
+
 def test_branches_of_the_encoder_that_end_in_zeros_cost_nothing_and_change_nothing(miniature):
     plain = AutoencoderKLFlux2.from_pretrained(loading.TINY, subfolder="vae")
     images = torch.rand(2, 3, 32, 96, generator=torch.Generator().manual_seed(0)) * 2 - 1

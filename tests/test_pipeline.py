@@ -1,8 +1,10 @@
 """The call on tiny random components: its steps, its forms and its refusals."""
 
 import copy
+import gc
 import pickle
 import re
+import weakref
 from dataclasses import fields
 from itertools import count, pairwise
 from unittest import mock
@@ -19,6 +21,7 @@ from stand_ins import BPM, FPS, GEOMETRY, READING, Painter, noise_clip
 from pulse_plantain import adapter, bijection, contact_sheet, flux2, reading, video
 from pulse_plantain.drawing import Drawing
 from pulse_plantain.pipeline import GPU_DTYPES, PulsePipeline
+from pulse_plantain.search import Search
 from pulse_plantain.sheet import Layout, field_to_sheet, motion_sheet
 from pulse_plantain.video import ClipError
 from pulse_plantain.windows import encode_windows
@@ -98,6 +101,22 @@ def test_a_hole_in_the_clip_costs_only_the_seconds_around_it(pipe):
     output = pipe(clip[:80], timestamps=late[:80], crop=(0, 0, 64, 48))
     assert np.isnan(output.bpm) and np.isnan(output.bpm_uncertainty)
     assert re.match(r"no new picture for 1\.1 s between [01]\.\d and [89]\.\d s", output.reason)
+
+
+def test_windows_of_the_whole_picture_are_let_go_once_they_were_looked_at(pipe, monkeypatch):
+    looked_at, alive = [], []
+    real = Search.take
+
+    def take(self, fine):
+        gc.collect()
+        alive.append(sum(window() is not None for window in looked_at))
+        looked_at.extend(weakref.ref(window) for window in fine)
+        real(self, fine)
+
+    monkeypatch.setattr(Search, "take", take)
+    pipe(noise_clip(24), fps=FPS)
+    assert len(looked_at) > 4 and len(alive) > 2
+    assert alive == [0] * len(alive)
 
 
 def test_several_steps_are_eulers(pipe):

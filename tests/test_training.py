@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tiny_components
 import torch
+from accelerate import Accelerator
 from conftest import ROOT, interrupt_at, read_script, run_script
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
@@ -267,6 +268,22 @@ def test_sharding_spreads_the_base_and_leaves_the_adapter_whole():
             assert isinstance(parameter, DTensor) != ("lora" in name), name
     finally:
         torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("blind", [False, True])
+def test_a_blind_model_does_not_see_the_appearance_image(blind):
+    settings = AdapterSettings(base=str(ROOT / "tiny"), rank=2, blind=blind)
+    model = adapter_model.AdapterModel(settings, Accelerator(cpu=True))
+    rng = torch.Generator().manual_seed(0)
+    channels = model.pipe.transformer.config.in_channels
+    motion, bright, dark = (torch.randn(1, n, channels, generator=rng) for n in (96, 16, 16))
+    seconds = torch.tensor([8.0])
+    batches = [{"motion": motion, "appearance": a, "seconds": seconds} for a in (bright, dark)]
+    with torch.no_grad():
+        one, other = (model.predict_clean(motion, batch) for batch in batches)
+        first, second = (model.read(batch, 1)[0] for batch in batches)
+    assert torch.equal(one, other) == blind
+    assert (first == second) == blind
 
 
 @pytest.mark.slow

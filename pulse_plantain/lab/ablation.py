@@ -44,6 +44,9 @@ WAYS = {
         ("--random-base",),
         {"random_base": True},
     ),
+    "blind": Way(
+        "one step, latents and phasors, no appearance image", ("--blind",), {"blind": True}
+    ),
     "full": Way(
         "one step, latents and phasors, every weight trained",
         ("--full", "--lr", "5e-4"),

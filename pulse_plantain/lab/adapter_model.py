@@ -137,6 +137,7 @@ class AdapterModel:
         self.device = accelerator.device
         self.layout = settings.layout
         self._whole = settings.dtype == "float32"
+        self._blind = settings.blind
         self.pipe = self._load_base(settings)
         self.vae = self.pipe.vae.requires_grad_(False).eval().to(self.device)
         self.prompt_embeds = self.pipe.encode_task_prompt().float().to(self.device)
@@ -191,9 +192,14 @@ class AdapterModel:
         """The parameters that are trained."""
         return [p for p in self.peft.parameters() if p.requires_grad]
 
+    def see_appearance(self, batch: Batch) -> torch.Tensor:
+        """Tokens [B, M, 4 C] of the appearance images; zeros where the model is blind to them."""
+        tokens = batch["appearance"]
+        return torch.zeros_like(tokens) if self._blind else tokens
+
     def _context(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """What the transformer is told besides the latents."""
-        return batch["appearance"], self.prompt_embeds, self._ids
+        return self.see_appearance(batch), self.prompt_embeds, self._ids
 
     def autocast(self) -> torch.autocast:
         """Multiply matrices in bfloat16 where that is fast, unless float32 is asked for."""
@@ -227,7 +233,7 @@ class AdapterModel:
             prompt_embeds=self.prompt_embeds,
         )
         with self.autocast():
-            clean = self.pipe.denoise(batch["motion"], batch["appearance"], drawing)
+            clean = self.pipe.denoise(batch["motion"], self.see_appearance(batch), drawing)
         geometry = self.layout.geometry
         images = self.decode(clean.float())
         fields, weights = (x.cpu().numpy() for x in decode_field(images, geometry))

@@ -55,6 +55,7 @@ class AdapterSettings:
         sheet: bands, samples, rows, width and height of the sheets.
         appearance: (width, height) of the appearance image in pixels.
         random_base: whether the transformer is drawn anew (an ablation).
+        blind: whether the tokens of the appearance image are set to zero (an ablation).
         full: whether every weight of the transformer is trained; no adapter is written (an
             ablation).
         objective: one of :data:`OBJECTIVES`.
@@ -90,6 +91,7 @@ class AdapterSettings:
     sheet: Sequence[int] = (4, 96, 4, 768, 32)
     appearance: Sequence[int] = (64, 64)
     random_base: bool = False
+    blind: bool = False
     full: bool = False
     objective: str = "phasor"
     also_steps: Sequence[int] = ()
