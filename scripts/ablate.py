@@ -2,7 +2,7 @@
 
 Each way is one run of train_adapter.py for each seed under out/ablation/, from the base, on the
 same simulated clips in the same order; the same command goes on where it stopped. Every one is
-validated at one and at several steps of the pipeline's schedule.
+validated at one step of the pipeline's schedule, and the objectives at several, too.
 """
 
 import argparse

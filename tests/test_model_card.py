@@ -159,7 +159,14 @@ def test_seeds_are_averaged(tmp_path):
     table = card_training.tabulate_ablation(cited.Results(tmp_path))
     assert "| as it is | 10.0 ± 0.6, 60 ± 6% |" in table  # 1 bpm and 10 % over the root of three
     assert "20 training clips and 3 seeds; ± is one standard error" in table
+    for own in seeds.values():
+        own["4"] = own["1"] | {"mae_bpm": 20.0}
+    result["runs"]["full"] = {"what": "in one step", "seeds": {"0": outcome(8.0, 0.5)}}
+    path.write_text(json.dumps(result))
+    table = card_training.tabulate_ablation(cited.Results(tmp_path))
+    assert "| as it is | 10.0 ± 0.6, 60 ± 6% | 20.0 ± 0.0, 60 ± 6% |" in table
+    assert "| in one step | 8.0, 50% | – |" in table
     del seeds["1"], seeds["2"]
     path.write_text(json.dumps(result))
     table = card_training.tabulate_ablation(cited.Results(tmp_path))
-    assert "| as it is | 9.0, 50% |" in table and "one seed" in table
+    assert "| as it is | 9.0, 50% | 20.0, 50% |" in table and "one seed" in table

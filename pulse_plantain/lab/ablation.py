@@ -1,8 +1,9 @@
 """The miniature's adapter trained in several ways on the same clips: what is each part worth?
 
 Each way is one training from the base for each seed, on the same simulated clips in the same
-order; every one is validated at one and at several steps of the pipeline's schedule. A seed draws
-the clips, the adapter's first weights and the noise; the validation clips are always the same.
+order; every one is validated at one step, and objectives also at several of the pipeline's
+schedule. A seed draws the clips, the adapter's first weights and the noise; the validation clips
+are always the same.
 """
 
 import json
@@ -15,7 +16,7 @@ from pulse_plantain.lab.adapter_settings import AdapterSettings
 from pulse_plantain.lab.adapter_training import train_adapter
 
 STEPS = (2, 4, 8)
-"""Of the schedule, besides one."""
+"""Of the schedule, besides one, where the objective is what differs."""
 
 FIGURES = ("clips", "mae_bpm", "median_bpm", "within_3_bpm", "auc_pulse_against_none")
 
@@ -28,17 +29,19 @@ class Way:
         what: in words.
         options: what it adds to the command line of scripts/train_adapter.py.
         changes: the same to the settings.
+        steps: of the schedule that it is validated at besides one.
     """
 
     what: str
     options: tuple[str, ...] = ()
     changes: Mapping[str, Any] = field(default_factory=dict)
+    steps: tuple[int, ...] = ()
 
 
 WAYS = {
-    "phasor": Way("one step, latents and phasors"),
-    "latent": Way("one step, latents", ("--objective", "latent"), {"objective": "latent"}),
-    "flow": Way("plain flow matching", ("--objective", "flow"), {"objective": "flow"}),
+    "phasor": Way("one step, latents and phasors", steps=STEPS),
+    "latent": Way("one step, latents", ("--objective", "latent"), {"objective": "latent"}, STEPS),
+    "flow": Way("plain flow matching", ("--objective", "flow"), {"objective": "flow"}, STEPS),
     "random-base": Way(
         "one step, latents and phasors, base not pre-trained",
         ("--random-base",),
@@ -97,7 +100,7 @@ class Ablation:
             "checkpoints": str(place),
             "log": str(place / "log.jsonl"),
             "out": str(place / "adapter"),
-            "also_steps": STEPS,
+            "also_steps": WAYS[name].steps,
             "compile": self.compile,
         }
         return AdapterSettings(**settings | dict(WAYS[name].changes))
@@ -123,7 +126,7 @@ def run_way(ablation: Ablation, name: str, seed: int) -> dict[str, dict[str, Any
     """
     settings = ablation.choose_settings(name, seed)
     log = Path(settings.log)
-    if not log.exists() or len(read_outcome(log)) <= len(STEPS):
+    if not log.exists() or len(read_outcome(log)) <= len(WAYS[name].steps):
         train_adapter(settings)
     return read_outcome(log)
 

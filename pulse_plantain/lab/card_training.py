@@ -3,7 +3,7 @@
 import json
 import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -77,8 +77,7 @@ def tabulate_ablation(results: Results) -> str:
     steps, seeds = sorted(first, key=int), len(runs[0]["seeds"])
     head = ["trained for", *(f"{n} step{'s' * (n != '1')}" for n in steps)]
     rows = [
-        [run["what"], *(_average_seeds([its[n] for its in run["seeds"].values()]) for n in steps)]
-        for run in runs
+        [run["what"], *(_average_seeds(run["seeds"].values(), n) for n in steps)] for run in runs
     ]
     settings = result["settings"]
     clips = settings["steps"] * settings["batch"]
@@ -91,8 +90,11 @@ def tabulate_ablation(results: Results) -> str:
     )
 
 
-def _average_seeds(figures: list[dict[str, float]]) -> str:
+def _average_seeds(seeds: Collection[dict[str, Any]], steps: str) -> str:
     """A cell of the table: MAE and share within 3 bpm, with errors where there are seeds enough."""
+    figures = [its[steps] for its in seeds if steps in its]
+    if not figures:
+        return "–"
     columns = zip(*((its["mae_bpm"], 100 * its["within_3_bpm"]) for its in figures), strict=True)
     cells = [(statistics.fmean(own), own) for own in columns]
     if len(figures) == 1:
