@@ -10,5 +10,7 @@ COPY handler.py serve.py adapter_config.json ./
 COPY pulse_plantain pulse_plantain
 COPY tiny tiny
 
+# Threads that wait for each other sleep; the sheets are small, and they wait often.
+ENV OMP_WAIT_POLICY=PASSIVE OPENBLAS_NUM_THREADS=1
 EXPOSE 80
 CMD ["uvicorn", "serve:app", "--host", "0.0.0.0", "--port", "80"]

@@ -316,7 +316,9 @@ def describe_speed(results: Results) -> str:
         f"decoding alone at 1080p and {over('phone_4K'):.2f} times at 4K, at the bit rates of "
         f"phones; {over('few_bits_1080p'):.2f} times where a stream of 1080p hardly takes any "
         f"decoding.{long} Measured on {result['machine']}, with {result['threads']} threads, which "
-        f"sleep while they wait, as in the command line.\n\nSource: {cite(name, result)}."
+        f"sleep while they wait, as in the command line; a program of your own has that with "
+        f"`OMP_WAIT_POLICY=PASSIVE` and `OPENBLAS_NUM_THREADS=1` in its environment.\n\n"
+        f"Source: {cite(name, result)}."
     )
 
 
