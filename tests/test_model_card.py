@@ -144,29 +144,36 @@ def test_results_tell_no_path_of_the_machine_that_made_them():
 
 def test_seeds_are_averaged(tmp_path):
     def outcome(mae, share):
-        return {"1": {"clips": 128, "mae_bpm": mae, "within_3_bpm": share}}
+        one = {"clips": 128, "mae_bpm": mae, "within_3_bpm": share, "auc_pulse_against_none": share}
+        return {"1": one, "4": one | {"mae_bpm": 20.0}}
 
     seeds = {"0": outcome(9.0, 0.5), "1": outcome(11.0, 0.6), "2": outcome(10.0, 0.7)}
+    what = "one step, latents and phasors"
     result = {
         "command": "ablate.py",
         "commit": "abc",
         "settings": {"steps": 10, "batch": 2},
-        "runs": {"phasor": {"what": "as it is", "seeds": seeds}},
+        "runs": {
+            "phasor": {"what": what, "seeds": seeds},
+            "full": {"what": f"{what}, every weight trained", "seeds": seeds},
+        },
     }
     (tmp_path / "results").mkdir()
-    path = tmp_path / "results" / "ablation.json"
-    path.write_text(json.dumps(result))
-    table = card_training.tabulate_ablation(cited.Results(tmp_path))
-    assert "| as it is | 10.0 ± 0.6, 60 ± 6% |" in table  # 1 bpm and 10 % over the root of three
-    assert "20 training clips and 3 seeds; ± is one standard error" in table
-    for own in seeds.values():
-        own["4"] = own["1"] | {"mae_bpm": 20.0}
-    result["runs"]["full"] = {"what": "in one step", "seeds": {"0": outcome(8.0, 0.5)}}
-    path.write_text(json.dumps(result))
-    table = card_training.tabulate_ablation(cited.Results(tmp_path))
-    assert "| as it is | 10.0 ± 0.6, 60 ± 6% | 20.0 ± 0.0, 60 ± 6% |" in table
-    assert "| in one step | 8.0, 50% | – |" in table
+
+    def write_tables():
+        for name in ("ablation", "ablation-objectives"):
+            (tmp_path / "results" / f"{name}.json").write_text(json.dumps(result))
+        found = cited.Results(tmp_path)
+        return card_training.tabulate_ablation(found), card_training.tabulate_objectives(found)
+
+    parts, objectives = write_tables()  # 1 bpm and 10 % over the root of three
+    assert "| the adapter on the base, as it is | 10.0 ± 0.6 | 60 ± 6% | 0.60 ± 0.06 |" in parts
+    assert "| every weight trained | 10.0 ± 0.6 |" in parts
+    assert f"| {what} | 10.0 ± 0.6, 60 ± 6% | 20.0 ± 0.0, 60 ± 6% |" in objectives
+    assert "every weight" not in objectives
+    for table in (parts, objectives):
+        assert "20 training clips and 3 seeds; ± is one standard error over the seeds." in table
     del seeds["1"], seeds["2"]
-    path.write_text(json.dumps(result))
-    table = card_training.tabulate_ablation(cited.Results(tmp_path))
-    assert "| as it is | 9.0, 50% | 20.0, 50% |" in table and "one seed" in table
+    parts, objectives = write_tables()
+    assert "as it is | 9.0 | 50% | 0.50 |" in parts and "clips and one seed." in parts
+    assert f"| {what} | 9.0, 50% | 20.0, 50% |" in objectives

@@ -1,6 +1,7 @@
 """Methods that are told more than the model is, on clips by hand and on simulated ones."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -45,6 +46,16 @@ def test_light_of_the_pulse_s_colour_is_read_through_by_cells_alone():
     assert found.pop(oracles.TOLD_ALL) == pytest.approx(66, abs=1)
     del found["PBV"]
     assert all(rate == pytest.approx(100, abs=1) for rate in found.values())
+
+
+def test_cells_are_weighed_as_the_oracle_is_told():
+    clip = make_clip(66, 0.0)
+    others = np.roll(clip.pulse, 1, axis=1)  # cells without a pulse, under a lamp of its colour
+    beat = np.sin(2 * np.pi * 100 / 60 * TIMES)[:, None, None, None]
+    motion = clip.motion + 2 * beat * np.abs(others)[..., None] * COLOUR
+    for pulse, rate in ((clip.pulse, 66), (others, 100)):
+        told = replace(clip, motion=motion, pulse=pulse)
+        assert oracles.read_clip(told)[oracles.TOLD_ALL][1] == pytest.approx(rate, abs=1)
 
 
 def test_slow_courses_are_taken_out():

@@ -18,6 +18,7 @@ from pulse_plantain.lab.card_training import (
     describe_klein_measured,
     describe_training,
     tabulate_ablation,
+    tabulate_objectives,
     tabulate_oracles,
 )
 from pulse_plantain.lab.cited import (
@@ -361,6 +362,7 @@ PAGES: dict[str, dict[str, Block]] = {
     "docs/training.md": {
         "training": describe_training,
         "oracles": tabulate_oracles,
+        "objectives": tabulate_objectives,
         "ablation": tabulate_ablation,
     },
     "docs/klein.md": {"klein": describe_klein, "klein-measured": describe_klein_measured},

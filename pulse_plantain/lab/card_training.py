@@ -12,6 +12,9 @@ from pulse_plantain.lab.cited import Results, cite, format_table
 KLEIN_WINDOWS = 20_000 * 4 * 4
 """Steps, batch and accumulation of the command in docs/klein.md that trains the 4B adapter."""
 
+OBJECTIVE_WAYS = ("phasor", "latent", "flow")
+"""Of lab.ablation.WAYS those that differ in what the adapter is trained for."""
+
 KLEIN_LOGS = ("train-klein-random.jsonl", "train-klein-sheet.jsonl")
 """Logs of the trainer's runs on the full-size architecture with random weights."""
 
@@ -69,38 +72,68 @@ def tabulate_oracles(results: Results) -> str:
 
 
 def tabulate_ablation(results: Results) -> str:
-    """Ways to train the miniature's adapter, side by side: means over the seeds."""
+    """What the base, the adapter and the appearance image are worth: means over the seeds."""
     name = "ablation.json"
     result = results.load(name)
     runs = list(result["runs"].values())
-    first = next(iter(runs[0]["seeds"].values()))
-    steps, seeds = sorted(first, key=int), len(runs[0]["seeds"])
+    head = ["trained in one step, on latents and phasors"]
+    head += ["MAE (bpm)", "within 3 bpm", "AUC, pulse against none"]
+    rows = []
+    for run in runs:
+        figures = [its["1"] for its in run["seeds"].values()]
+        rows.append(
+            [
+                run["what"].removeprefix("one step, latents and phasors").removeprefix(", ")
+                or "the adapter on the base, as it is",
+                _average([its["mae_bpm"] for its in figures]),
+                _average([100 * its["within_3_bpm"] for its in figures], 0) + "%",
+                _average([its["auc_pulse_against_none"] for its in figures], 2),
+            ]
+        )
+    return f"{format_table(head, rows)}\n\n{_describe_runs(result, runs)} {cite(name, result)}."
+
+
+def tabulate_objectives(results: Results) -> str:
+    """Objectives side by side, at several steps of the schedule."""
+    name = "ablation-objectives.json"
+    result = results.load(name)
+    runs = [run for way, run in result["runs"].items() if way in OBJECTIVE_WAYS]
+    steps = sorted(next(iter(runs[0]["seeds"].values())), key=int)
     head = ["trained for", *(f"{n} step{'s' * (n != '1')}" for n in steps)]
-    rows = [
-        [run["what"], *(_average_seeds(run["seeds"].values(), n) for n in steps)] for run in runs
-    ]
-    settings = result["settings"]
-    clips = settings["steps"] * settings["batch"]
-    spread = "one seed" if seeds == 1 else f"{seeds} seeds; ± is one standard error over the seeds"
+    rows = []
+    for run in runs:
+        row = [run["what"]]
+        for n in steps:
+            figures = [its[n] for its in run["seeds"].values()]
+            mae = _average([its["mae_bpm"] for its in figures])
+            share = _average([100 * its["within_3_bpm"] for its in figures], 0)
+            row.append(f"{mae}, {share}%")
+        rows.append(row)
     return (
-        f"{format_table(head, rows)}\n\nMAE in bpm and share within 3 bpm of every best guess on "
-        f"{first[steps[0]]['clips']} simulated webcam clips of validation subjects. Each clip gets "
-        f"one look at each length, and the surest is kept. Each row had {clips:,} training clips "
-        f"and {spread}.\n\nSource: {cite(name, result)}."
+        f"{format_table(head, rows)}\n\nMAE in bpm and share within 3 bpm. "
+        f"{_describe_runs(result, runs)} {cite(name, result)}."
     )
 
 
-def _average_seeds(seeds: Collection[dict[str, Any]], steps: str) -> str:
-    """A cell of the table: MAE and share within 3 bpm, with errors where there are seeds enough."""
-    figures = [its[steps] for its in seeds if steps in its]
-    if not figures:
-        return "–"
-    columns = zip(*((its["mae_bpm"], 100 * its["within_3_bpm"]) for its in figures), strict=True)
-    cells = [(statistics.fmean(own), own) for own in columns]
-    if len(figures) == 1:
-        return f"{cells[0][0]:.1f}, {cells[1][0]:.0f}%"
-    errors = [statistics.stdev(own) / math.sqrt(len(own)) for _, own in cells]
-    return f"{cells[0][0]:.1f} ± {errors[0]:.1f}, {cells[1][0]:.0f} ± {errors[1]:.0f}%"
+def _describe_runs(result: Mapping[str, Any], runs: list[dict[str, Any]]) -> str:
+    """What the rows of a table of the ablation are of, up to the source."""
+    seeds = runs[0]["seeds"]
+    figures, settings = next(iter(seeds.values()))["1"], result["settings"]
+    spread = "one seed" if len(seeds) == 1 else f"{len(seeds)} seeds; ± is one standard error"
+    return (
+        f"Of every best guess on {figures['clips']} simulated webcam clips of validation subjects. "
+        "Each clip gets one look at each length, and the surest is kept. Each row had "
+        f"{settings['steps'] * settings['batch']:,} training clips and {spread}"
+        f"{' over the seeds' * (len(seeds) > 1)}.\n\nSource:"
+    )
+
+
+def _average(values: Collection[float], digits: int = 1) -> str:
+    """The mean, with its standard error where there are several."""
+    mean = f"{statistics.fmean(values):.{digits}f}"
+    if len(values) == 1:
+        return mean
+    return f"{mean} ± {statistics.stdev(values) / math.sqrt(len(values)):.{digits}f}"
 
 
 # ----------------------------------------------------------------------------------- the 4B adapter
