@@ -121,8 +121,8 @@ def _describe_runs(result: Mapping[str, Any], runs: list[dict[str, Any]]) -> str
     figures, settings = next(iter(seeds.values()))["1"], result["settings"]
     spread = "one seed" if len(seeds) == 1 else f"{len(seeds)} seeds; ± is one standard error"
     return (
-        f"The figures are those of every best guess on {figures['clips']} simulated webcam clips of validation subjects. "
-        "Each clip gets one look at each length, and the surest is kept. Each row had "
+        f"The figures are those of every best guess on {figures['clips']} simulated webcam clips "
+        "of validation subjects. Each clip gets one look at each length, and the surest is kept. Each row had "
         f"{settings['steps'] * settings['batch']:,} training clips and {spread}"
         f"{' over the seeds' * (len(seeds) > 1)}.\n\nSource:"
     )
