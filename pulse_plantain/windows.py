@@ -95,7 +95,8 @@ class RunningMeans:
             upto = value * np.float64(into)
             upto += area
             if number:
-                mean = np.subtract(upto, before, out=means[number - 1])
+                mean = means[number - 1, ...]  # an array even of single numbers
+                np.subtract(upto, before, out=mean)
                 mean /= edge - edges[number - 1]
             before = upto
         return means
