@@ -113,7 +113,7 @@ def two(folder, tmp_path_factory):
     return two
 
 
-@pytest.mark.parametrize("name", networks.NETWORKS)
+@pytest.mark.parametrize("name", ["deepphys", pytest.param("mttscan", marks=pytest.mark.slow)])
 def test_training_learns_the_pulse_and_evaluation_reads_it(
     folder, two, tmp_path, name, monkeypatch
 ):
