@@ -38,14 +38,14 @@ def read_ahead(items: Iterator[Item]) -> Iterator[Item]:
     with ThreadPoolExecutor(1, "read-ahead") as reader:
         try:
             coming = deque(reader.submit(_read_batch, items) for _ in range(AHEAD))
-            going_on = True
-            while going_on:
+            while True:
                 batch, failure = coming.popleft().result()
                 coming.append(reader.submit(_read_batch, items))
                 yield from batch
                 if failure is not None:
                     raise failure
-                going_on = len(batch) == AT_ONCE
+                if len(batch) < AT_ONCE:
+                    return
         finally:
             reader.shutdown(wait=False, cancel_futures=True)
 

@@ -54,7 +54,6 @@ class RunningMeans:
         self.stamps: deque[float] = deque()
         self.values: deque[np.ndarray] = deque()
         self.areas: deque[np.ndarray] = deque()
-        self._means = np.empty(0)
 
     def add(self, stamp: float, value: np.ndarray) -> None:
         """Take the value at a stamp in s, later than those before."""
@@ -74,17 +73,11 @@ class RunningMeans:
             self.areas.popleft()
 
     def measure(self, edges: np.ndarray) -> np.ndarray:
-        """Means [m, ...] float64 over the intervals between edges [m + 1] in s, rising.
-
-        They are overwritten by the next ones of the same shape.
-        """
+        """Means [m, ...] float64 over the intervals between edges [m + 1] in s, rising."""
         stamps = np.array(self.stamps)
         last = len(stamps) - 1
         left = np.searchsorted(stamps, edges, side="right") - 1
-        shape = (len(edges) - 1, *self.values[0].shape)
-        if self._means.shape != shape:
-            self._means = np.empty(shape)
-        means = self._means
+        means = np.empty((len(edges) - 1, *self.values[0].shape))
         before: Any = None  # area up to the last edge
         for number, (edge, knot) in enumerate(zip(edges, left, strict=True)):
             start = max(knot, 0)

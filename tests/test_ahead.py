@@ -2,6 +2,7 @@
 
 import io
 import threading
+import time
 from itertools import count, islice
 
 import numpy as np
@@ -41,8 +42,21 @@ def test_a_thread_reads_ahead_so_far_and_no_farther():
     assert {name for _, name in read} == set(read_threads())
     found.close()
     assert not read_threads()
-    stopped = len(read)
-    assert stopped < (ahead.AHEAD + 2) * ahead.AT_ONCE
+
+
+def test_what_was_not_begun_is_not_read_any_more_once_it_is_closed():
+    read = []
+
+    def items():
+        for number in count():
+            time.sleep(0.002)
+            read.append(number)
+            yield number
+
+    found = ahead.read_ahead(items())
+    assert next(found) == 0
+    found.close()
+    assert len(read) < ahead.AHEAD // 2 * ahead.AT_ONCE and not read_threads()
 
 
 @pytest.mark.parametrize("good", [0, 3, 16, 40])

@@ -76,15 +76,13 @@ def tabulate_ablation(results: Results) -> str:
     name = "ablation.json"
     result = results.load(name)
     runs = list(result["runs"].values())
-    head = ["trained in one step, on latents and phasors"]
-    head += ["MAE (bpm)", "within 3 bpm", "AUC, pulse against none"]
+    head = ["trained for", "MAE (bpm)", "within 3 bpm", "AUC, pulse against none"]
     rows = []
     for run in runs:
         figures = [its["1"] for its in run["seeds"].values()]
         rows.append(
             [
-                run["what"].removeprefix("one step, latents and phasors").removeprefix(", ")
-                or "the adapter on the base, as it is",
+                run["what"],
                 _average([its["mae_bpm"] for its in figures]),
                 _average([100 * its["within_3_bpm"] for its in figures], 0) + "%",
                 _average([its["auc_pulse_against_none"] for its in figures], 2),
