@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pulse_plantain.lab.ablation import WAYS, Ablation, describe_way, run_way
 from pulse_plantain.lab.running import describe_command, write_result
+from pulse_plantain.lab.synthetic import LIGHTS
 from pulse_plantain.lab.training import describe_run
 from pulse_plantain.video import ClipError
 
@@ -28,6 +29,10 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the trainings (default: 0 1 2)"
     )
+    parser.add_argument(
+        "--light", choices=LIGHTS[:2], default="camera", help="of the clips (default: camera)"
+    )
+    parser.add_argument("--workers", type=int, default=0, help="processes that simulate ahead")
     parser.add_argument("--compile", action="store_true", help="torch.compile the transformer")
     parser.add_argument("--folder", type=Path, default=ROOT / "out" / "ablation")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "ablation.json")

@@ -3,7 +3,7 @@
 Each way is one training from the base for each seed, on the same simulated clips in the same
 order; every one is validated at one step, and objectives also at several of the pipeline's
 schedule. A seed draws the clips, the adapter's first weights and the noise; the validation clips
-are always the same.
+are always the same. Two ways train a network of the field in place of the adapter.
 """
 
 import json
@@ -14,6 +14,7 @@ from typing import Any
 
 from pulse_plantain.lab.adapter_settings import AdapterSettings
 from pulse_plantain.lab.adapter_training import train_adapter
+from pulse_plantain.lab.simulated_networks import train_simulated_network
 
 STEPS = (2, 4, 8)
 """Of the schedule, besides one, where the objective is what differs."""
@@ -30,12 +31,14 @@ class Way:
         options: what it adds to the command line of scripts/train_adapter.py.
         changes: the same to the settings.
         steps: of the schedule that it is validated at besides one.
+        network: that is trained in place of the adapter, of lab.networks.NETWORKS.
     """
 
     what: str
     options: tuple[str, ...] = ()
     changes: Mapping[str, Any] = field(default_factory=dict)
     steps: tuple[int, ...] = ()
+    network: str | None = None
 
 
 WAYS = {
@@ -55,6 +58,8 @@ WAYS = {
         ("--full", "--lr", "5e-4"),
         {"full": True, "lr": 5e-4},
     ),
+    "deepphys": Way("DeepPhys, told where the face is", network="deepphys"),
+    "mttscan": Way("MTTS-CAN, told where the face is", network="mttscan"),
 }
 
 
@@ -69,6 +74,8 @@ class Ablation:
         clips: different clips that are simulated for a seed.
         validation_batches: batches of a validation.
         compile: whether to compile the transformer.
+        light: of the simulated clips, one of lab.synthetic.LIGHTS.
+        workers: processes that simulate clips ahead of a training; 0 for none.
     """
 
     base: str
@@ -78,10 +85,12 @@ class Ablation:
     clips: int = 16000
     validation_batches: int = 16
     compile: bool = False
+    light: str = "camera"
+    workers: int = 0
 
-    def describe(self) -> dict[str, int]:
+    def describe(self) -> dict[str, Any]:
         """What results say of the trainings."""
-        names = ("steps", "batch", "clips", "validation_batches")
+        names = ("light", "steps", "batch", "clips", "validation_batches")
         return {name: getattr(self, name) for name in names}
 
     def choose_settings(self, name: str, seed: int) -> AdapterSettings:
@@ -89,11 +98,13 @@ class Ablation:
         place = self.folder / f"{name}-{seed}"
         settings: dict[str, Any] = {
             "base": self.base,
+            "dtype": "float32",
             "steps": self.steps,
             "batch": self.batch,
             "clips": self.clips,
             "seed": seed,
             "skip": seed * self.clips,
+            "light": self.light,
             "validate_every": self.steps,
             "validation_batches": self.validation_batches,
             "cache": str(self.folder / f"cache-{seed}"),
@@ -102,6 +113,7 @@ class Ablation:
             "out": str(place / "adapter"),
             "also_steps": WAYS[name].steps,
             "compile": self.compile,
+            "workers": self.workers,
         }
         return AdapterSettings(**settings | dict(WAYS[name].changes))
 
@@ -125,9 +137,12 @@ def run_way(ablation: Ablation, name: str, seed: int) -> dict[str, dict[str, Any
         ClipError, OSError: as :func:`pulse_plantain.lab.adapter_training.train_adapter`.
     """
     settings = ablation.choose_settings(name, seed)
-    log = Path(settings.log)
+    log, network = Path(settings.log), WAYS[name].network
     if not log.exists() or len(read_outcome(log)) <= len(WAYS[name].steps):
-        train_adapter(settings)
+        if network:
+            train_simulated_network(network, settings)
+        else:
+            train_adapter(settings)
     return read_outcome(log)
 
 

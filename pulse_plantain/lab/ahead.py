@@ -70,7 +70,8 @@ class Simulated(Dataset[dict[str, torch.Tensor]]):
         return open_batches(self.settings, vae, device, self.ranks)
 
 
-def _use_one_thread(_: int) -> None:
+def use_one_thread(_: int) -> None:
+    """What a process that simulates does first: its tensors are small."""
     torch.set_num_threads(1)
 
 
@@ -92,6 +93,6 @@ def simulate_ahead(
             num_workers=settings.workers,
             prefetch_factor=AHEAD,
             multiprocessing_context="spawn",
-            worker_init_fn=_use_one_thread,
+            worker_init_fn=use_one_thread,
         )
     )

@@ -81,7 +81,7 @@ def write_base(folder: Path, vae: AutoencoderKLFlux2, **changes: Any) -> None:
 
     Args:
         folder: where to write; 8 GB at full width.
-        vae: its VAE.
+        vae: its VAE; the transformer is drawn on the device where this is.
         changes: to :data:`TRANSFORMER`.
     """
     words = miniature.make_tokenizer([PROMPT])
@@ -101,5 +101,5 @@ def write_base(folder: Path, vae: AutoencoderKLFlux2, **changes: Any) -> None:
         vae=vae,
         text_encoder=Qwen3ForCausalLM(config).eval(),
         tokenizer=words,
-        transformer=make_transformer("cpu", torch.bfloat16, **changes),
+        transformer=make_transformer(vae.device, torch.bfloat16, **changes),
     ).save_pretrained(folder)

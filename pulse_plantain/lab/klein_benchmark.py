@@ -4,7 +4,7 @@ Counts are taken of the architecture alone; times, of drawing and of training st
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import torch
 from diffusers import AutoencoderKLFlux2, Flux2Transformer2DModel
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from pulse_plantain.drawing import Drawing
@@ -69,7 +70,7 @@ class Klein:
         if not self.narrow:
             return klein.make_vae(device), {}
         vae: Any = AutoencoderKLFlux2.from_pretrained(self.tiny_vae)
-        return vae, klein.NARROW | {"in_channels": 4 * vae.config.latent_channels}
+        return vae.to(device), klein.NARROW | {"in_channels": 4 * vae.config.latent_channels}
 
     def make_pipeline(self, device: str, dtype: torch.dtype) -> PulsePipeline:
         """The pipeline with random weights, without a text encoder."""
@@ -77,7 +78,7 @@ class Klein:
         vae, changes = self.make_vae(device)
         parts: dict[str, Any] = {
             "scheduler": klein.make_scheduler(),
-            "vae": vae.to(device).eval(),
+            "vae": vae.eval(),
             "text_encoder": None,
             "tokenizer": None,
             "transformer": klein.make_transformer(device, dtype, **changes),
@@ -94,7 +95,7 @@ class Klein:
     def write_base(self, folder: Path) -> None:
         """Write a base with random weights, to try the trainer at full size: 8 GB."""
         torch.manual_seed(0)
-        vae, changes = self.make_vae("cpu")
+        vae, changes = self.make_vae(find_device())
         klein.write_base(folder, vae, **changes)
 
     def count_sizes(self) -> dict[str, Any]:
@@ -119,6 +120,11 @@ class Klein:
             # weights, two moments of AdamW and the running average
             "adapter_fp32_gb": 4 * 4 * trained / 1e9,
         }
+
+
+def find_device() -> str:
+    """Where everything is measured: "cuda" where there is a GPU, else "cpu"."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def measure_matrix_rate(device: str, dtype: torch.dtype, side: int) -> float:
@@ -255,7 +261,7 @@ def measure_klein(architecture: Klein, repeat: int) -> dict[str, Any]:
         architecture: to be measured.
         repeat: runs that count.
     """
-    device, narrow = "cuda" if torch.cuda.is_available() else "cpu", architecture.narrow
+    device, narrow = find_device(), architecture.narrow
     dtype = torch.float32 if device == "cpu" and narrow else torch.bfloat16
     pipe = architecture.make_pipeline(device, dtype)
     prompt = torch.randn(1, 32, pipe.transformer.config.joint_attention_dim).to(device, dtype)
@@ -274,13 +280,25 @@ def measure_klein(architecture: Klein, repeat: int) -> dict[str, Any]:
     if narrow or device == "cpu":
         drawing, training = (1, 2) if narrow else (1,), (1,)
     stand = Stand(pipe, prompt, rate, device, repeat)
+    _report("matrix product", figures)
     with torch.no_grad():
         for batch in drawing:
             figures["windows"][str(batch)] = stand.measure_drawing([window] * batch)
+            _report(f"drawing {batch} windows at once", figures["windows"][str(batch)])
+    pipe.transformer.enable_gradient_checkpointing()
+    model, figures["training"] = architecture.add_adapter(pipe.transformer), []
+    for batch in training:
+        figures["training"].append(stand.measure_training(model, batch))
+        _report(f"training on {batch} windows at once", figures["training"][-1])
     if device == "cuda":
-        figures |= stand.measure_offload(clip)
-        stand = Stand(architecture.make_pipeline(device, dtype), prompt, rate, device, repeat)
-    stand.pipe.transformer.enable_gradient_checkpointing()
-    model = architecture.add_adapter(stand.pipe.transformer)
-    figures["training"] = [stand.measure_training(model, batch) for batch in training]
+        model.unload()
+        pipe.transformer.disable_gradient_checkpointing()
+        offload = stand.measure_offload(clip)
+        _report("a call", offload)
+        figures |= offload
     return figures
+
+
+def _report(what: str, figures: Mapping[str, Any]) -> None:
+    """Say what has just been measured, so that a run that is cut off was not for nothing."""
+    tqdm.write(f"{what}: {json.dumps(figures)}")

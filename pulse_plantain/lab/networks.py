@@ -258,14 +258,15 @@ def load_network(path: Path) -> nn.Module:
 
 
 @torch.no_grad()
-def predict_bvp(network: nn.Module, frames: np.ndarray) -> np.ndarray:
+def predict_bvp(network: nn.Module, frames: np.ndarray | torch.Tensor) -> np.ndarray:
     """The BVP of a face: the sum of what a network predicts, detrended.
 
     The last chunk is filled up with its last pair of frames, of which nothing is returned.
 
     Args:
         network: one of :data:`NETWORKS`.
-        frames: [samples, SIDE, SIDE, 3], of :func:`read_face_frames`.
+        frames: [samples, SIDE, SIDE, 3], of :func:`read_face_frames`; a tensor lies where the
+            network does.
 
     Returns:
         [samples - 1].
@@ -277,4 +278,4 @@ def predict_bvp(network: nn.Module, frames: np.ndarray) -> np.ndarray:
     steps = torch.cat(
         [network(motion[part], appearance[part]) for part in order.split(30 * CHUNK)]
     )[:length]
-    return smoothness_prior_detrend(np.cumsum(steps.double().numpy()))
+    return smoothness_prior_detrend(np.cumsum(steps.double().cpu().numpy()))

@@ -1,6 +1,7 @@
 """Synthetic clips with a known pulse: one scene description, two renderers that agree."""
 
 from .draw import LIGHTS, SEEDS, SPLITS, TAKES, name_split, split_seeds, subject_of
+from .faces import SyntheticFaces, simulate_faces, simulate_training_faces
 from .fast import SyntheticBatch, simulate, simulate_batch
 from .frames import (
     Recipe,
@@ -24,6 +25,7 @@ __all__ = [
     "Recipe",
     "Scenes",
     "SyntheticBatch",
+    "SyntheticFaces",
     "draw_scenes",
     "name_split",
     "render_frames",
@@ -32,6 +34,8 @@ __all__ = [
     "render_ubfc2",
     "simulate",
     "simulate_batch",
+    "simulate_faces",
+    "simulate_training_faces",
     "split_seeds",
     "subject_of",
     "write_clip",

@@ -5,7 +5,9 @@ sheet's sample times; noise and codec are added to the cell means. All of it hap
 default device.
 """
 
-from collections.abc import Iterable
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -59,26 +61,60 @@ class SyntheticBatch:
 
 
 @dataclass(frozen=True)
-class _Grid:
-    """Shaded points [B, P, 2] of the cells, and the textures averaged over their spacing."""
+class Grid:
+    """Where scenes are shaded.
+
+    Attributes:
+        rows, bands: of cells in the scenes' boxes.
+        side: points along each side of a cell.
+        points: [B, P, 2] of all cells.
+        layers: textures averaged over the points' spacing.
+    """
 
     rows: int
     bands: int
+    side: int
     points: Tensor
     layers: Layers
 
     @classmethod
-    def over(cls, scenes, rows, bands):
-        """POINTS x POINTS points in each cell of the scenes' boxes."""
-        columns, lines = bands * POINTS, rows * POINTS
+    def over(cls, scenes: Scenes, rows: int, bands: int, side: int = POINTS) -> Grid:
+        """``side`` x ``side`` points in each cell of the scenes' boxes."""
+        columns, lines = bands * side, rows * side
         layers = scenes.layers(_spacing(scenes, columns, lines), _LAYER_SIZE)
-        return cls(rows, bands, scenes.view.place_points(columns, lines), layers)
+        return cls(rows, bands, side, scenes.view.place_points(columns, lines), layers)
 
-    def shade_cells(self, scenes, moment):
+    def shade_cells(self, scenes: Scenes, moment: Moment) -> Tensor:
         """Means of the camera values over the cells, [B, T, rows, bands, 3]."""
         values = scenes.shade(self.layers, moment, self.points)
-        shape = (*values.shape[:3], self.rows, POINTS, self.bands, POINTS)
+        shape = (*values.shape[:3], self.rows, self.side, self.bands, self.side)
         return values.reshape(shape).mean((4, 6)).permute(0, 1, 3, 4, 2)
+
+    def record(
+        self, scenes: Scenes, samples: int, window: float, clean: bool = False
+    ) -> tuple[Tensor, Moment]:
+        """What the scenes' cameras record of the cells.
+
+        Args:
+            scenes: B clips.
+            samples: that divide the window evenly.
+            window: s, from the start of each scene.
+            clean: leave noise and codec out.
+
+        Returns:
+            (camera values [B, samples, rows, bands, 3], what changes, at the samples).
+        """
+        camera = scenes.camera
+        stamps, kept = camera.clock.stamps(window)
+        weights = camera.clock.sample_weights(stamps, kept, samples, window)
+        moment = Moment.unstack(scenes.moment(stamps).stack() @ weights.mT)
+        parts = moment.split(_TIMES_AT_ONCE if _is_on_processor() else _TIMES_AT_ONCE_ON_GPUS)
+        cells = torch.cat([self.shade_cells(scenes, part) for part in parts], 1)
+        if not clean:
+            draw = Draw(scenes.seeds, stream=3)
+            cells = cells + _draw_noise(draw, scenes, cells, weights)
+            cells = compress(cells, camera.codec, window, draw)
+        return cells, moment
 
 
 def _spacing(scenes, columns, lines):
@@ -188,19 +224,10 @@ def simulate(
         window: seconds, from the start of each scene.
         clean: leave noise and codec out.
     """
-    geometry, camera = layout.geometry, scenes.camera
-    stamps, kept = camera.clock.stamps(window)
-    weights = camera.clock.sample_weights(stamps, kept, geometry.samples, window)
-    moment = Moment.unstack(scenes.moment(stamps).stack() @ weights.mT)
-
-    grid = _Grid.over(scenes, geometry.rows, geometry.bands)
-    parts = moment.split(_TIMES_AT_ONCE if _is_on_processor() else _TIMES_AT_ONCE_ON_GPUS)
-    cells = torch.cat([grid.shade_cells(scenes, part) for part in parts], 1)
+    geometry = layout.geometry
+    grid = Grid.over(scenes, geometry.rows, geometry.bands)
+    cells, moment = grid.record(scenes, geometry.samples, window, clean)
     amplitude, lag = _probe_pulse(scenes, grid, moment)
-    if not clean:
-        draw = Draw(scenes.seeds, stream=3)
-        cells = cells + _draw_noise(draw, scenes, cells, weights)
-        cells = compress(cells, camera.codec, window, draw)
     mean = cells.mean(1, keepdim=True).clamp(min=1 / 255)
 
     middle = (torch.arange(geometry.samples) + 0.5) * (window / geometry.samples)
@@ -241,38 +268,56 @@ def _is_on_processor():
     return torch.get_default_device().type == "cpu"
 
 
+def draw_training_scenes(
+    seeds: Iterable[int], light: str = "plain"
+) -> Iterator[tuple[list[int], Scenes]]:
+    """The scenes of training clips, some at once: (which of the seeds, their scenes).
+
+    Every kind of clip and crops are among them; of each 32 seeds the first 8 go to all extremes,
+    the others are webcam scenes. Fewer hearts are near rest than in the clips that are measured
+    (:data:`RESTING`).
+
+    Args:
+        seeds: integers >= 0.
+        light: one of draw.LIGHTS.
+    """
+    seeds = list(seeds)
+    at_once = _CLIPS_AT_ONCE if _is_on_processor() else _CLIPS_AT_ONCE_ON_GPUS
+    for webcam in (False, True):
+        chosen = [i for i, seed in enumerate(seeds) if (seed // 8 % 4 > 0) == webcam]
+        for start in range(0, len(chosen), at_once):
+            some = chosen[start : start + at_once]
+            yield (
+                some,
+                draw_scenes(
+                    [seeds[i] for i in some],
+                    webcam=webcam,
+                    crops=True,
+                    resting=RESTING,
+                    light=light,
+                ),
+            )
+
+
 @torch.no_grad()
 def simulate_batch(
     seeds: Iterable[int], layout: Layout, window: float = 8.0, light: str = "plain"
 ) -> SyntheticBatch:
-    """Draw and render one clip per seed: :func:`simulate` of :func:`.staging.draw_scenes`.
+    """Draw and render one clip per seed: :func:`simulate` of :func:`draw_training_scenes`.
 
-    Every kind of clip and crops are among them; of each 32 seeds the first 8 go to all extremes,
-    the others are webcam scenes. Fewer hearts are near rest than in the clips that are measured
-    (:data:`RESTING`). In all lights but the plain one, half of the clips get a gain of their own,
-    so that a small pulse is learnt as well as a large one.
+    In all lights but the plain one, half of the clips get a gain of their own, so that a small
+    pulse is learnt as well as a large one.
 
     Args:
         seeds: B integers >= 0.
         layout, window: see :func:`simulate`.
         light: one of draw.LIGHTS.
     """
-    seeds, parts, order = list(seeds), [], []
-    at_once = _CLIPS_AT_ONCE if _is_on_processor() else _CLIPS_AT_ONCE_ON_GPUS
-    for webcam in (False, True):
-        chosen = [i for i, seed in enumerate(seeds) if (seed // 8 % 4 > 0) == webcam]
-        for start in range(0, len(chosen), at_once):
-            some = chosen[start : start + at_once]
-            scenes = draw_scenes(
-                [seeds[i] for i in some],
-                webcam=webcam,
-                crops=True,
-                resting=RESTING,
-                light=light,
-            )
-            part = simulate(scenes, layout, window)
-            parts.append(part if light == "plain" else _amplify(part, scenes.seeds))
-            order += some
+    parts, order = [], []
+    for places, scenes in draw_training_scenes(seeds, light):
+        part = simulate(scenes, layout, window)
+        parts.append(part if light == "plain" else _amplify(part, scenes.seeds))
+        order += places
     back = torch.tensor(order).argsort()
     kinds = [kind for part in parts for kind in part.kind]
 
