@@ -30,7 +30,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the trainings (default: 0 1 2)"
     )
     parser.add_argument(
-        "--light", choices=LIGHTS[:2], default="camera", help="of the clips (default: camera)"
+        "--light", choices=LIGHTS[:2], default="plain", help="of the clips (default: plain)"
     )
     parser.add_argument("--workers", type=int, default=0, help="processes that simulate ahead")
     parser.add_argument("--compile", action="store_true", help="torch.compile the transformer")

@@ -85,7 +85,7 @@ class Ablation:
     clips: int = 16000
     validation_batches: int = 16
     compile: bool = False
-    light: str = "camera"
+    light: str = "plain"
     workers: int = 0
 
     def describe(self) -> dict[str, Any]:

@@ -206,8 +206,8 @@ def _draw_colour(draw, skin):
 
 def _draw_flutter(draw, size):
     """Courses of 0.2 to 6 Hz with a spectrum of 1/f^0 to 1/f^1.5 and given rms sizes [B, C]."""
-    edges = torch.linspace(math.log(0.2), math.log(6.0), _TONES + 1)
-    frequency = (edges[:-1] + (edges[1] - edges[0]) * draw.uniform(0, 1, _TONES)).exp()[:, None]
+    low, step = math.log(0.2), math.log(6.0 / 0.2) / _TONES
+    frequency = (low + step * (torch.arange(_TONES) + draw.uniform(0, 1, _TONES))).exp()[:, None]
     falling = (1 - draw.uniform(0, 1.5))[:, None, None]  # of power in octaves
     dice = draw.noise(size.shape[1], _TONES, 2)
     amplitude = dice.norm(dim=-1) * frequency ** (falling / 2)

@@ -266,7 +266,7 @@ class FrameClock:
         Returns:
             [B, samples, F].
         """
-        edges = torch.linspace(0, window, samples + 1)[:, None]
+        edges = (torch.arange(samples + 1) * (window / samples))[:, None]
         before = torch.where(kept, stamps, -math.inf).cummax(1).values.roll(1, 1)
         before[:, 0] = -1.0  # the first frame stands before itself
         after = torch.where(kept, stamps, math.inf).flip(1).cummin(1).values.flip(1).roll(-1, 1)
