@@ -9,14 +9,21 @@ from typing import Any
 
 from pulse_plantain.lab.cited import Results, cite, format_table
 
-KLEIN_WINDOWS = 20_000 * 4 * 4
+KLEIN_BATCH = 4
+KLEIN_WINDOWS = 20_000 * KLEIN_BATCH * 4
 """Steps, batch and accumulation of the command in docs/klein.md that trains the 4B adapter."""
 
 OBJECTIVE_WAYS = ("phasor", "latent", "flow")
 """Of lab.ablation.WAYS those that differ in what the adapter is trained for."""
 
-KLEIN_LOGS = ("train-klein-random.jsonl", "train-klein-sheet.jsonl")
-"""Logs of the trainer's runs on the full-size architecture with random weights."""
+KLEIN_ON_CPU = "benchmark-klein-cpu.json"
+
+KLEIN_LOGS = {
+    "train-klein-random.jsonl": "CPU",
+    "train-klein-sheet.jsonl": "CPU",
+    "train-klein-gpu.jsonl": "NVIDIA H200",
+}
+"""Logs of the trainer's runs on the full-size architecture with random weights: name -> device."""
 
 
 def list_runs(log: Iterable[Mapping[str, Any]]) -> list[int]:
@@ -162,22 +169,63 @@ def describe_klein(results: Results) -> str:
 
 def describe_klein_measured(results: Results) -> str:
     """What the 4B architecture takes with random weights, and the losses of training on it."""
-    name = "benchmark-klein-cpu.json"
-    result = results.load(name)
+    measured = {name: results.load(name) for name in ("benchmark-klein.json", KLEIN_ON_CPU)}
     logs = {log: results.load_log(log) for log in KLEIN_LOGS}
-    sources = [cite(name, result), *(cite(log, rows[0]) for log, rows in logs.items())]
+    sources = [cite(name, result) for name, result in measured.items()]
+    sources += [cite(log, rows[0]) for log, rows in logs.items()]
+    on_gpu, on_cpu = measured.values()
     return (
-        f"{_describe_klein_costs(result)}\n\n"
+        f"{_describe_klein_on_gpu(on_gpu)}\n\n{_describe_klein_costs(on_cpu)}\n\n"
         "The trainer ran on rendered clips as `scripts/prepare.py` stores them, one window a step. "
         "A loss is the mean since the report before it:\n\n"
-        f"{_tabulate_klein_runs(logs.values())}\n\nSource: {'; '.join(sources)}."
+        f"{_tabulate_klein_runs(logs)}\n\nSource: {'; '.join(sources)}."
+    )
+
+
+def _describe_klein_on_gpu(result: Mapping[str, Any]) -> str:
+    """Times, rates and memory of drawing and training on a GPU: two tables and what they mean."""
+    head = ["windows at once", "encode", "transformer, 1 step", "4 steps", "decode"]
+    head += ["windows a second at 1 step", "share of the matrix rate", "most memory"]
+    drawing = [
+        [
+            number,
+            *(
+                f"{1000 * its[part]:.0f} ms"
+                for part in ("encode", "transformer_1_step", "transformer_4_steps", "decode")
+            ),
+            f"{its['windows_per_s_1_step']:.1f}",
+            f"{its['share_of_matrix_rate_4_steps']:.0%}",
+            f"{its['peak_gib']:.1f} GiB",
+        ]
+        for number, its in result["windows"].items()
+    ]
+    training = [
+        [
+            str(its["batch"]),
+            f"{its['samples_per_s']:.1f}",
+            f"{its['share_of_matrix_rate']:.0%}",
+            f"{its['peak_gib']:.1f} GiB",
+        ]
+        for its in result["training"]
+    ]
+    speed = {its["batch"]: its["samples_per_s"] for its in result["training"]}[KLEIN_BATCH]
+    return (
+        f"On one {result['device']}, transformer and VAE decoder in bf16, the encoder in fp32, "
+        "without the reading on the CPU:\n\n"
+        f"{format_table(head, drawing)}\n\nA call with a crop holds at most "
+        f"{result['peak_gib_with_text_encoder']:.1f} GiB with the text encoder on the GPU, and "
+        f"{result['peak_gib_cpu_offload']:.1f} GiB after `pipe.enable_model_cpu_offload()`. A "
+        "training step with gradient checkpointing:\n\n"
+        f"{format_table(['windows a step', 'windows a second', *head[-2:]], training)}\n\n"
+        f"The matrix rate is that of one large product, {result['matrix_flops_per_s'] / 1e12:.0f} "
+        f"TFLOP/s. At the speed of {KLEIN_BATCH} windows a step the {KLEIN_WINDOWS:,} windows of "
+        f"the command above take {KLEIN_WINDOWS / speed / 3600:.0f} h, validation left out."
     )
 
 
 def _describe_klein_costs(result: Mapping[str, Any]) -> str:
     """Time, operations and memory of a window and of a training step."""
     window, step = result["windows"]["1"], result["training"][0]
-    total = KLEIN_WINDOWS * step["flops_a_step"] / step["batch"]
     return (
         f"On a CPU ({result['machine']}, {result['threads']} threads) one window takes "
         f"{window['encode']:.0f} s to encode, {window['transformer_1_step']:.0f} s a step in the "
@@ -187,19 +235,16 @@ def _describe_klein_costs(result: Mapping[str, Any]) -> str:
         f"{window['peak_gib']:.1f} GiB. A training step of one window takes "
         f"{step['batch'] / step['samples_per_s']:.0f} s and {step['flops_a_step'] / 1e12:.0f} "
         f"TFLOP ({step['share_of_matrix_rate']:.0%} of that rate) with gradient checkpointing, "
-        f"and at most {step['peak_gib']:.1f} GiB. By that count the {KLEIN_WINDOWS:,} windows of "
-        f"the command above are {total / 1e18:.1f} EFLOP: {total / 1e14 / 3600:.0f} h on a GPU "
-        f"that sustains 100 TFLOP/s, {total / 4e14 / 3600:.0f} h at 400. Larger batches take "
-        "less, because they decode a smaller share."
+        f"and at most {step['peak_gib']:.1f} GiB."
     )
 
 
-def _tabulate_klein_runs(logs: Iterable[list[dict[str, Any]]]) -> str:
+def _tabulate_klein_runs(logs: Mapping[str, list[dict[str, Any]]]) -> str:
     """Losses and memory of the trainer's runs on the full-size architecture."""
-    head = ["sheet", "steps done", "reports", "loss: first, last", "largest rise"]
+    head = ["sheet", "on", "steps done", "reports", "loss: first, last", "largest rise"]
     head.append("most memory: first, last")
     rows = []
-    for start, *log in logs:
+    for name, (start, *log) in logs.items():
         reports = [row for row in log if "loss" in row]
         losses = [row["loss"] for row in reports]
         rise = max(later - earlier for earlier, later in pairwise(losses))
@@ -207,6 +252,7 @@ def _tabulate_klein_runs(logs: Iterable[list[dict[str, Any]]]) -> str:
         rows.append(
             [
                 f"{width} × {height} px",
+                KLEIN_LOGS[name],
                 f"{reports[-1]['step']} of {start['settings']['steps']}",
                 str(len(reports)),
                 f"{losses[0]:.3f}, {losses[-1]:.3f}",
