@@ -7,6 +7,7 @@ another room's matter (batch.py), and so are cameras (live.py).
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import sys
@@ -342,6 +343,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; 0 where it measured, 1 where some of many clips failed, 2 for bad input."""
     args = parse_arguments(argv)
     let_threads_sleep()
+    gc.disable()  # until all modules are loaded, see Settings.load
     try:
         return COMMANDS[args.command](args)
     except (ValueError, OSError) as error:
@@ -351,6 +353,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if vars(args).get("out"):
             print(f"{PROGRAM}: interrupted; the same command goes on", file=sys.stderr)
         return 130
+    finally:
+        gc.enable()
 
 
 def name_bundled_clip() -> str:

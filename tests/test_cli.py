@@ -3,6 +3,7 @@
 The model is random; where a pulse is needed, a painter stands in for what it would have drawn.
 """
 
+import gc
 import json
 import shutil
 from pathlib import Path
@@ -21,9 +22,10 @@ from safetensors.torch import save_file
 from stand_ins import BPM, noise_clip
 from test_loading import PULSE_CONFIG, random_adapter
 
-from pulse_plantain import cli
+from pulse_plantain import cli, loading
 from pulse_plantain.adapter import PROMPT_FILE, write_adapter
 from pulse_plantain.pipeline import PulsePipeline
+from pulse_plantain.settings import Settings
 from pulse_plantain.video import read_frames
 
 SCHEMA = ROOT / "docs" / "schema" / "pulse.json"
@@ -215,6 +217,24 @@ def test_the_input_is_never_overwritten(model, clip, capsys):
 def test_a_missing_model_is_one_line(clip, tmp_path, capsys):
     assert cli.main([clip, "--model", str(tmp_path / "nothing")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_garbage_is_collected_but_while_modules_are_loaded(model, clip, tmp_path, monkeypatch):
+    seen = []
+
+    def note(owner, name):
+        real = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *a: seen.append(gc.isenabled()) or real(*a))
+
+    note(loading, "load_pipeline")
+    note(Settings, "measure")
+    assert cli.main([clip, "--model", model]) == 0
+    assert seen == [False, True] and gc.isenabled()
+    for missing in ([clip, "--model", str(tmp_path / "nothing")], [str(tmp_path / "nothing.mp4")]):
+        assert cli.main(missing) == 2 and gc.isenabled()
+    with pytest.raises((OSError, ValueError), match="nothing"):
+        Settings(model=str(tmp_path / "nothing")).load()
+    assert gc.isenabled()
 
 
 def test_a_failure_while_writing_leaves_what_was_there(model, clip, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import itertools
 import json
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +13,15 @@ from conftest import run_script
 from recordings import write_recording
 from safetensors.torch import load_file
 
-from pulse_plantain.lab import evaluation, network_training, networks
+from pulse_plantain.lab import (
+    ablation,
+    evaluation,
+    network_training,
+    networks,
+    simulated_networks,
+)
+from pulse_plantain.lab.adapter_settings import AdapterSettings
+from pulse_plantain.lab.synthetic import SyntheticFaces, simulate_training_faces, split_seeds
 from pulse_plantain.video import ClipError
 
 
@@ -190,3 +199,88 @@ def test_box_is_the_mask_or_the_face_or_everything(folder):
     assert evaluation.make_box_finder(recording)(picture) == pytest.approx((10, 10, 54, 54), abs=2)
     bare = evaluation.Recording("bare", recording.path, "0")
     assert evaluation.make_box_finder(bare)(picture) == (0, 0, 64, 64)
+
+
+def test_examples_of_simulated_faces_are_whole_chunks():
+    rng = torch.Generator().manual_seed(0)
+    frames = 0.5 + 0.01 * torch.randn(2, 35, 36, 36, 3, generator=rng)
+    bvp = torch.stack([torch.sin(torch.arange(35.0)), torch.zeros(35)])
+    motion, appearance, target = simulated_networks.prepare_examples(frames, bvp)
+    assert motion.shape == appearance.shape == (60, 3, 36, 36) and target.shape == (60,)
+    assert target[:30].std() == pytest.approx(1, abs=0.1) and not target[30:].any()
+    alone, _ = networks.prepare_input(frames[1])
+    assert torch.equal(motion[30:], alone[:30])
+    sine = torch.sin(torch.arange(35.0)).diff()[:30]
+    assert np.corrcoef(target[:30], sine)[0, 1] > 0.999
+
+
+class Greens(torch.nn.Module):
+    """Stands in for a network: what it predicts is how green gets darker."""
+
+    def forward(self, motion, appearance):
+        return -motion[:, 1].mean((1, 2))
+
+
+def test_the_surest_length_of_a_face_is_read():
+    times = torch.arange(300) / 30
+    pulse = 0.02 * torch.cos(2 * np.pi * 1.5 * times)
+    pulse[150:] = 0.02 * torch.randn(150, generator=torch.Generator().manual_seed(1))
+    frames = (0.5 * (1 - pulse))[None, :, None, None, None].expand(1, 300, 36, 36, 3)
+    faces = SyntheticFaces(frames, pulse[None], torch.tensor([90.0]))
+    (look,) = simulated_networks.read_network(Greens(), faces)
+    assert look.bpm == pytest.approx(90, abs=1.5) and look.confidence > 0.8
+
+
+def simulate_little(monkeypatch):
+    """Pictures of 2 s in place of 5 to 10."""
+    monkeypatch.setattr(simulated_networks, "choose_window", lambda number: 2.0)
+    monkeypatch.setattr(simulated_networks, "WINDOWS", (2.0,))
+
+
+def test_a_network_sees_the_clips_of_an_adapter_s_step(monkeypatch):
+    simulate_little(monkeypatch)
+    settings = AdapterSettings(steps=2, batch=2, clips=4, skip=8, seed=3)
+    faces = simulated_networks.TrainingFaces(settings, 0, "cpu")
+    later = simulated_networks.TrainingFaces(settings, 1, "cpu")
+    assert (len(faces), len(later)) == (2, 1)
+    assert torch.equal(faces[1][0], later[0][0]) and faces[0][0].shape == (2, 60, 36, 36, 3)
+    wanted = simulate_training_faces(split_seeds("train", 2, 8 + 2), 36, 30.0, 2.0, 1.5)
+    assert torch.equal(faces[1][0], wanted.frames) and torch.equal(faces[1][1], wanted.bvp)
+
+
+@pytest.mark.slow
+def test_a_network_is_one_of_the_ways(tmp_path, monkeypatch):
+    simulate_little(monkeypatch)
+    ways = ablation.Ablation(base="tiny", folder=tmp_path, steps=2, batch=1, clips=2)
+    ways = replace(ways, validation_batches=1)
+    outcome = ablation.run_way(ways, "deepphys", 1)
+    assert outcome["1"]["clips"] == 1 and 0 <= outcome["1"]["auc_pulse_against_none"] <= 1
+    monkeypatch.setattr(simulated_networks, "TrainingFaces", lambda *_: pytest.fail("again"))
+    assert ablation.run_way(ways, "deepphys", 1) == outcome
+
+
+@pytest.mark.slow
+def test_a_network_s_training_that_was_stopped_ends_as_one_that_was_not(tmp_path, monkeypatch):
+    simulate_little(monkeypatch)
+    monkeypatch.setattr(simulated_networks, "validate_network", lambda *_: {})
+    monkeypatch.setattr(simulated_networks, "SAVE_EVERY", 1)
+    settings = AdapterSettings(steps=2, batch=2, clips=4)
+    weights, simulate = [], simulated_networks._simulate
+
+    def simulate_one(*given):
+        return itertools.islice(simulate(*given), 1)
+
+    for name in ("whole", "stopped"):
+        place = tmp_path / name
+        its = replace(settings, checkpoints=str(place), log=str(place / "log.jsonl"))
+        if name == "stopped":
+            with monkeypatch.context() as patch:
+                patch.setattr(simulated_networks, "_simulate", simulate_one)
+                with pytest.raises(StopIteration):
+                    simulated_networks.train_simulated_network("mttscan", its)
+        simulated_networks.train_simulated_network("mttscan", its)
+        state = torch.load(place / "mttscan.pt", weights_only=True)
+        assert state["step"] == 2
+        weights.append(state["parts"]["network"])
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(weights[1][name], tensor)

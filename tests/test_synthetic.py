@@ -20,6 +20,8 @@ from pulse_plantain.lab.synthetic import (
     render_set,
     simulate,
     simulate_batch,
+    simulate_faces,
+    simulate_training_faces,
     split_seeds,
     subject_of,
     write_clip,
@@ -77,6 +79,48 @@ def test_fast_path_agrees_with_full_frames(paths):
 def test_fast_appearance_agrees_with_full_frames(paths):
     for _, _, fast, full in paths:
         assert np.sqrt(np.mean((fast - full) ** 2)) < 0.02
+
+
+@torch.no_grad()
+def test_faces_are_those_of_the_full_frames(scenes):
+    scene = draw_scenes(scenes.seeds[:1], webcam=True, kinds=False)
+    still = replace(scene.camera, codec=0 * scene.camera.codec, read_noise=torch.zeros(1))
+    still = replace(still, shot_noise=torch.zeros(1))
+    faces = simulate_faces(replace(scene, camera=still), 12, 30.0, 2.0, widen=1.5)
+    assert faces.frames.shape == (1, 60, 12, 12, 3) and faces.bvp.shape == (1, 60)
+    size, height = (320, 240), 240
+    sensor = scene.on_sensor(*size)
+    x, y = (sensor.view.centre[0] * height).tolist()
+    half = 1.5 * float(sensor.view.half_face) * height
+    left, top = max(0, round(x - 0.75 * half)), max(0, round(y - half))
+    shown = np.stack([p for _, p in render_frames(scene, size, 2.0, noise=False)]) / 255
+    cut = shown[:, top : round(y + half), left : round(x + 0.75 * half)].mean(0)
+    rows, columns = (np.linspace(0, n, 13).astype(int) for n in cut.shape[:2])
+    means = np.add.reduceat(np.add.reduceat(cut, rows[:-1], 0), columns[:-1], 1)
+    full = means / np.outer(np.diff(rows), np.diff(columns))[..., None]
+    assert np.corrcoef(full.ravel(), faces.frames[0].mean(0).ravel())[0, 1] > 0.97
+
+
+@torch.no_grad()
+def test_faces_of_training_clips_are_of_the_same_clips(monkeypatch):
+    seeds = split_seeds("camera-train", 12)
+    clips = simulate_batch(seeds, COARSE, window=2.0, light="camera")
+    faces = simulate_training_faces(seeds, 8, 15.0, 2.0, 1.5, light="camera")
+    assert torch.equal(faces.bpm, clips.bpm)
+    beating = torch.tensor([kind == KINDS[0] for kind in clips.kind])
+    assert torch.equal(faces.bvp.abs().amax(1) > 0, beating) and 0 < beating.sum() < 12
+    middle = (torch.arange(30) + 0.5) / 15
+    courses = torch.from_numpy(
+        np.stack([np.interp(middle, (np.arange(24) + 0.5) / 12, p) for p in clips.phase])
+    ).cos()
+    for bvp, course in zip(faces.bvp[beating], courses[beating], strict=True):
+        assert np.corrcoef(bvp, course)[0, 1] > 0.6  # the phase is its fundamental's
+
+
+def test_clips_lie_on_the_device_though_linspace_does_not(monkeypatch):
+    monkeypatch.setattr(torch, "linspace", lambda *_: pytest.fail("other libraries change it"))
+    for light in ("plain", "camera"):
+        simulate_batch([SEED], COARSE, window=2.0, light=light)
 
 
 def lock_in(trace, phase):
