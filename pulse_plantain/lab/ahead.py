@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from diffusers import AutoencoderKLFlux2
@@ -15,6 +15,8 @@ from pulse_plantain.lab.training import choose_window
 
 AHEAD = 4
 """Batches that each process is ahead of the training at most."""
+
+Made = TypeVar("Made")
 
 
 def choose_batch(settings: AdapterSettings, step: int, part: int, parts: int) -> int:
@@ -70,9 +72,27 @@ class Simulated(Dataset[dict[str, torch.Tensor]]):
         return open_batches(self.settings, vae, device, self.ranks)
 
 
-def use_one_thread(_: int) -> None:
-    """What a process that simulates does first: its tensors are small."""
+def _use_one_thread(_: int) -> None:
     torch.set_num_threads(1)
+
+
+def load_ahead(batches: Dataset[Made], workers: int) -> Iterator[Made]:
+    """Batches in their order, each made by one of several processes before it is used.
+
+    Args:
+        batches: by their numbers; made anew in each process.
+        workers: number of processes.
+    """
+    return iter(
+        DataLoader(
+            batches,
+            batch_size=None,
+            num_workers=workers,
+            prefetch_factor=AHEAD,
+            multiprocessing_context="spawn",
+            worker_init_fn=_use_one_thread,
+        )
+    )
 
 
 def simulate_ahead(
@@ -86,13 +106,4 @@ def simulate_ahead(
         rank, ranks: which process of the training asks, of how many.
         device: type of the device that simulates.
     """
-    return iter(
-        DataLoader(
-            Simulated(settings, first, rank, ranks, device),
-            batch_size=None,
-            num_workers=settings.workers,
-            prefetch_factor=AHEAD,
-            multiprocessing_context="spawn",
-            worker_init_fn=use_one_thread,
-        )
-    )
+    return load_ahead(Simulated(settings, first, rank, ranks, device), settings.workers)

@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from pulse_plantain import heart_rate
 from pulse_plantain.lab.adapter_settings import AdapterSettings
-from pulse_plantain.lab.ahead import AHEAD, choose_batch, use_one_thread
+from pulse_plantain.lab.ahead import choose_batch, load_ahead
 from pulse_plantain.lab.evaluation import estimate_network_rate
 from pulse_plantain.lab.looks import Look
 from pulse_plantain.lab.networks import (
@@ -189,15 +189,6 @@ def _simulate(
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Faces of one step after another, ahead of the training where there are workers."""
     faces = TrainingFaces(settings, first, device)
-    if not settings.workers:
-        return (faces[place] for place in range(len(faces)))
-    return iter(
-        DataLoader(
-            faces,
-            batch_size=None,
-            num_workers=settings.workers,
-            prefetch_factor=AHEAD,
-            multiprocessing_context="spawn",
-            worker_init_fn=use_one_thread,
-        )
-    )
+    if settings.workers:
+        return load_ahead(faces, settings.workers)
+    return (faces[place] for place in range(len(faces)))
