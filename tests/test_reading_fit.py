@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import run_script
 from stand_ins import NONE, READING
 
 from pulse_plantain import posterior
-from pulse_plantain.lab import calibration, photographs, reading_fit, reliability
+from pulse_plantain.lab import calibration, photographs, reading_fit, reliability, signs
 from pulse_plantain.lab.painted import FaceTrace, paint, read_face_traces, sum_up
 from pulse_plantain.posterior import Witness
 from pulse_plantain.video import ClipError
@@ -64,6 +65,34 @@ def test_evidence_is_kept_whole(evidence, tmp_path):
     assert again.name == "clip-0" and again.seconds == 8
     np.testing.assert_allclose(again.witnesses[3].lines, one.witnesses[3].lines, atol=1e-6)
     np.testing.assert_array_equal(again.rates, one.rates)
+
+
+def test_what_is_seen_of_drawings_is_said_in_plain_units(evidence):
+    clear, faint = make_evidence(1, 80.0, 0.1), make_evidence(2, None, 1.0)
+    seen = signs.see_clip(clear.witnesses, (77, 83), READING)
+    assert (seen["drawings"], seen["between the rates"]) == (6, 6)
+    figures = seen["figures"]
+    assert figures["line"] > 0.9 and 1e-3 < figures["amplitude"] < 6e-3  # exp(-6) = 0.0025
+    assert figures["agreement"] == 0.5 and figures["background"] == 1 and figures["red"] == 0
+    assert signs.see_clip(clear.witnesses, (100, 200), READING)["figures"] == {}
+    little = signs.see_clip(faint.witnesses, (36, 204), READING)["figures"]
+    assert little["line"] < 0.5 and little["amplitude"] < 1e-3
+    assert little["trust"] < 0.5 < figures["trust"] and figures["against"] < 0.1
+
+    unseen = replace(clear, witnesses=[])
+    groups = signs.see_fitted([*evidence, unseen], READING)
+    beating, none = groups["with a pulse"], groups["without"]
+    assert (beating["clips"], none["clips"]) == (24, 16)
+    for name, low in (("line", none), ("amplitude", none), ("against", beating)):
+        high = none if low is beating else beating
+        assert low["figures"][name][1] < high["figures"][name][1]
+    first, middle, last = beating["figures"]["line"]
+    assert first < middle < last
+
+
+def test_signs_need_what_was_drawn_for_the_fit(tmp_path, capsys):
+    assert run_script("measure_signs", "a.mp4", "--rates", 50, 60, "--kept", tmp_path) == 2
+    assert "run calibrate.py first" in capsys.readouterr().err
 
 
 def test_thinned_clips_have_all_some_and_one_of_the_sources(evidence):

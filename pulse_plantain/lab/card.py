@@ -7,7 +7,7 @@ model-index of the card's front matter. All other text is written by hand.
 import json
 import re
 import statistics
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -226,8 +226,56 @@ def tabulate_real_footage(results: Results) -> str:
         )
     wrist = next(row for row in results.load(names[0])["rows"] if row["method"] == "pulse")
     rates = ", ".join(f"{window['bpm']:.0f}" for window in wrist["windows"])
-    sources = ", ".join(f"`results/{name}`" for name in names)
-    return f"{format_table(head, rows)}\n\nThe wrist's windows: {rates} bpm.\n\nSource: {sources}."
+    return (
+        f"{format_table(head, rows)}\n\nThe wrist's windows: {rates} bpm. "
+        f"{_tabulate_signs(results.load(SIGNS_FILE))}\n\nSource: "
+        f"{', '.join(f'`results/{name}`' for name in names)}; "
+        f"{cite(SIGNS_FILE, results.load(SIGNS_FILE))}."
+    )
+
+
+SIGNS_FILE = "wrist-signs.json"
+
+SIGN_WORDS = {
+    "line": ("power of its trace in one line", "{:.0%}"),
+    "amplitude": ("drawn amplitude, AC/DC", "{:.2%}"),
+    "agreement": ("power of the cells that their mean keeps", "{:.0%}"),
+    "followed": ("power of green that follows the trace", "{:.0%}"),
+    "red": ("how much red follows it, over green", "{:.2f}"),
+    "background": ("power with which the picture beside it follows, over its own", "{:.2f}"),
+    "displaced": ("what changes in step is the picture being moved", "{:.1%}"),
+    "trust": ("chance that it shows the pulse, if there is one", "{:.0%}"),
+    "against": ("likelihood without a pulse over that with one", "{:.2f}"),
+}
+"""Figures of lab.signs, in words, and how they are written."""
+
+
+def _tabulate_signs(result: Mapping[str, Any]) -> str:
+    """What is seen of the wrist's drawings, beside those of the clips of the fit."""
+    figures, (low, high) = result["figures"], result["rates"]
+    clip, beating, none = (figures[name] for name in ("the clip", "with a pulse", "without"))
+    head = ["median over drawings", "wrist", "right ones, with a pulse", "without a pulse"]
+    rows = [
+        [
+            words,
+            form.format(clip["figures"][name]),
+            *(_write_spread(group["figures"][name], form) for group in (beating, none)),
+        ]
+        for name, (words, form) in SIGN_WORDS.items()
+    ]
+    return (
+        f"Of {clip['drawings']} drawings of it {clip['between the rates']} have their strongest "
+        f"line between {low:.0f} and {high:.0f} bpm. They are the wrist's in this table. The "
+        f"others are of the clips that the reading was fitted to: right drawings of "
+        f"{beating['clips']} with a pulse, the most trusted ones of {none['clips']} without; in "
+        f"brackets the tenth and the ninetieth of a hundred clips:\n\n{format_table(head, rows)}"
+    )
+
+
+def _write_spread(quantiles: Sequence[float], form: str) -> str:
+    """The median, with the 10 and 90 % quantiles in brackets."""
+    low, middle, high = (form.format(value) for value in quantiles)
+    return f"{middle} ({low} to {high})"
 
 
 def describe_contact_sheets(results: Results) -> str:
