@@ -154,7 +154,8 @@ def train_simulated_network(name: str, settings: AdapterSettings) -> None:
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(settings.seed)
-    network: Any = NETWORKS[name]().to(device, memory_format=torch.channels_last).train()
+    network: Any = NETWORKS[name]()
+    network.to(device, memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, settings.steps)
     state = {"network": network, "optimizer": optimizer, "schedule": schedule}
