@@ -228,7 +228,7 @@ def test_garbage_is_collected_but_while_modules_are_loaded(model, clip, tmp_path
 
     note(loading, "load_pipeline")
     note(Settings, "measure")
-    assert cli.main([clip, "--model", model]) == 0
+    assert cli.main([clip, "--model", model, "--crop", "8", "8", "56", "40"]) == 0
     assert seen == [False, True] and gc.isenabled()
     for missing in ([clip, "--model", str(tmp_path / "nothing")], [str(tmp_path / "nothing.mp4")]):
         assert cli.main(missing) == 2 and gc.isenabled()
