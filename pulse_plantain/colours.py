@@ -41,12 +41,10 @@ def find_swap(course: Sequence[reader.Drawn]) -> float:
     ratios, weights = [], []
     for one in course:
         _, shares = heart_rate.pulse_from_field(one.field, one.weights)
-        light = one.window.appearance.astype(float)
-        rows, bands = shares.shape
-        if light.shape[0] % rows or light.shape[1] % bands:
+        light = reader.average_cells(one.window.appearance, shares.shape)
+        if light.shape[:2] != shares.shape:
             continue  # a sheet without its clip
-        blocks = light.reshape(rows, light.shape[0] // rows, bands, -1, 3)
-        red, green, blue = np.moveaxis(blocks.mean((1, 3)), -1, 0) + 1e-3
+        red, green, blue = np.moveaxis(light.astype(float), -1, 0) + 1e-3
         ratios.append(np.log(red / blue))
         weights.append(shares * (green < np.maximum(red, blue)))
     total = np.sum(weights)

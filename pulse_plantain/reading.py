@@ -101,7 +101,8 @@ class Drawn:
     """What was drawn of a glance.
 
     Attributes:
-        window: that was drawn; its appearance in half precision, of which a clip keeps hundreds.
+        window: that was drawn; its appearance is kept as one colour a cell, for a long clip keeps
+            hundreds.
         place: of the glance.
         members: [ensemble, samples, rows, bands] complex, the fields drawn.
         weights: [samples, rows, bands], how much of each cell is on the palette.
@@ -332,8 +333,24 @@ def _read_glance(glance, members, weights, kept):
     row = np.array([signs.get(name, np.nan) for name in posterior.SIGNS], float)
     source = (glance.place, window.seconds)
     witness = posterior.Witness(window.start, window.end, source, lines, row)
-    window = replace(window, appearance=window.appearance.astype(np.float16))  # half its memory
+    window = replace(window, appearance=average_cells(window.appearance, shares.shape))
     return Drawn(window, glance.place, members, weights, kept, trace, witness)
+
+
+def average_cells(appearance: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Mean colour of each cell of a picture; the picture itself if the cells do not divide it.
+
+    Args:
+        appearance: [h, w, 3].
+        shape: (rows, bands) of the cells.
+
+    Returns:
+        [rows, bands, 3].
+    """
+    (rows, bands), (height, width) = shape, appearance.shape[:2]
+    if height % rows or width % bands:
+        return appearance  # of a sheet without its clip
+    return appearance.reshape(rows, height // rows, bands, -1, 3).mean((1, 3))
 
 
 def _place_in(whole, crop):

@@ -152,6 +152,17 @@ def test_the_picture_around_is_read_with_the_trace_that_was_drawn():
     assert np.isnan(unknown["background"]) and np.isfinite(unknown["red"])
 
 
+def test_a_drawn_window_keeps_one_colour_a_cell():
+    rng = np.random.default_rng(0)
+    picture = rng.uniform(size=(64, 32, 3)).astype(np.float32)
+    drawn, _ = read_one(even_field(), replace(beating_window(), appearance=picture))
+    kept = drawn.window.appearance
+    assert kept.shape == (GEOMETRY.rows, GEOMETRY.bands, 3)
+    np.testing.assert_allclose(kept[1, 2], picture[8:16, 16:24].mean((0, 1)), rtol=1e-5)
+    unknown = ClipWindow.blank(0.0, 8.0, GEOMETRY)
+    assert reading.average_cells(unknown.appearance, (8, 4)).shape == (1, 1, 3)
+
+
 def shaded_window(change):
     """A finely divided window of a picture with edges, changed by a function of the time."""
     layout = search.divide_finely(96)
