@@ -127,7 +127,8 @@ def _describe_runs(result: Mapping[str, Any], runs: list[dict[str, Any]]) -> str
     spread = "one seed" if len(seeds) == 1 else f"{len(seeds)} seeds; ± is one standard error"
     return (
         f"The figures are those of every best guess on {figures['clips']} simulated webcam clips "
-        "of validation subjects. Each clip gets one look at each length, and the surest is kept. "
+        f"of validation subjects, in {settings.get('light', 'plain')} light. Each clip gets one "
+        "look at each length, and the surest is kept. "
         f"Each row had {settings['steps'] * settings['batch']:,} training clips and {spread}"
         f"{' over the seeds' * (len(seeds) > 1)}.\n\nSource:"
     )
