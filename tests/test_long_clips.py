@@ -143,6 +143,11 @@ def test_figures_are_those_of_the_rows():
     assert figures["whole"] == {"count": 2, "answered": 2, "right": 1, "guessed_right": 2}
     assert figures["pieces"] == {"count": 3, "answered": 2, "right": 1, "guessed_right": 3}
     assert figures["worse_than_its_pieces"] == 1
+    assert figures["astray"] == 0 and figures["mae_bpm_of_the_others"] == pytest.approx(1 / 3)
+    false = make_row([90.0, 91.0, 99.0, 99.0], [0.9, 0.9, 0.1, 0.1], 90.0, ())
+    more = long_clips.sum_up([*rows, false], 0.8)
+    assert more["astray"] == 1 and more["spread_of_astray_bpm"] == 0.5
+    assert more["mae_bpm_of_the_others"] == pytest.approx(1 / 3)
 
 
 def test_the_script_writes_figures_and_curves_and_goes_on(clip, tmp_path, monkeypatch, capsys):

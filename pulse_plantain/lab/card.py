@@ -29,6 +29,7 @@ from pulse_plantain.lab.cited import (
     format_table,
     refuse_rendered,
 )
+from pulse_plantain.lab.long_clips import ASTRAY
 from pulse_plantain.lab.summary import format_figures
 
 CARD = "README.md"
@@ -312,7 +313,10 @@ def describe_long_clips(results: Results) -> str:
         f"3 bpm in {figures['within_3_bpm_of_all']:.0%}. {figures['silent_without_face']:.0%} of "
         f"{figures['seconds_without_face']} seconds without a face are silent. Of whole clips "
         f"{count(whole)}; of their pieces of 10 s {count(pieces)}. Whole clips that are answered "
-        f"wrongly though a piece is right: {figures['worse_than_its_pieces']}."
+        f"wrongly though a piece is right: {figures['worse_than_its_pieces']}. The answers in "
+        f"{figures['astray']} clips are off by more than {ASTRAY:.0f} bpm on average, and what is "
+        f"said there has a spread of at most {figures['spread_of_astray_bpm']:.1f} bpm; the mean "
+        f"error in all others is {format_number(figures['mae_bpm_of_the_others'])} bpm."
         f"\n\nSource: {cite(name, result)}."
     )
 

@@ -27,6 +27,9 @@ MARGIN = 2.0
 PIECE = 10.0
 """Seconds of the pieces that a clip is cut into."""
 
+ASTRAY = 10.0
+"""bpm of mean error from which a clip's answers follow something else than its pulse."""
+
 
 def measure_journey(pipe: Any, clip: Path) -> dict[str, Any]:
     """The curve of a clip beside the truth, and the rates of its pieces.
@@ -102,7 +105,10 @@ def sum_up(rows: Sequence[dict[str, Any]], min_confidence: float) -> dict[str, A
         of the seconds with a face: their number, the share that is answered, the mean absolute
         error and the share within 3 bpm of the answers, and of all best guesses; of those
         without one the share that is silent; of whole clips and of pieces how many are answered and
-        right; and ``worse_than_its_pieces``, clips answered wrongly of which a piece was right.
+        right; ``worse_than_its_pieces``, clips answered wrongly of which a piece was right; and of
+        the clips whose answered seconds are off by more than :data:`ASTRAY` on average their
+        number, the largest spread of what is said in one of them (standard deviation, bpm), and the
+        mean absolute error of the answers of all others.
     """
     columns = ("rates", "there", "bpm", "confidence")
     rate, there, bpm, sure = (
@@ -111,6 +117,15 @@ def sum_up(rows: Sequence[dict[str, Any]], min_confidence: float) -> dict[str, A
     given, seen, away = sure >= min_confidence, there == 1, there == 0
     error = np.abs(bpm - rate)
     answered = error[seen & given]
+    astray, others, spreads = 0, [], [0.0]
+    for row in rows:
+        said, own = _list_answers(row, min_confidence)
+        if len(own) and own.mean() > ASTRAY:
+            astray += 1
+            spreads.append(float(said.std()))
+        else:
+            others.append(own)
+    rest = np.concatenate([np.empty(0), *others])
     wholes = [row["whole"] for row in rows]
     pieces = [piece for row in rows for piece in row["pieces"] if piece["reference"]]
     return {
@@ -126,7 +141,18 @@ def sum_up(rows: Sequence[dict[str, Any]], min_confidence: float) -> dict[str, A
         "whole": _count_answers(wholes),
         "pieces": _count_answers(pieces),
         "worse_than_its_pieces": sum(_is_worse(row) for row in rows),
+        "astray": astray,
+        "spread_of_astray_bpm": max(spreads),
+        "mae_bpm_of_the_others": float(rest.mean()) if len(rest) else None,
     }
+
+
+def _list_answers(row, min_confidence):
+    """Rates said and their errors, [n] each, of the answered seconds with a face."""
+    columns = ("rates", "there", "bpm", "confidence")
+    rate, there, bpm, sure = (np.array(row[name], float) for name in columns)
+    chosen = (there == 1) & (sure >= min_confidence)
+    return bpm[chosen], np.abs(bpm - rate)[chosen]
 
 
 def _is_right(one):
