@@ -94,7 +94,7 @@ def test_what_the_pages_say_of_long_clips_holds():
 
 
 def test_what_the_pages_say_of_the_wrist_holds():
-    """docs/results.md: as faint, and as little of one line, as the weakest clips of the fit."""
+    """docs/results.md: much fainter, and much less in one line, than most of the fit."""
     figures = RESULTS.load("wrist-signs.json")["figures"]
     wrist, beating = figures["the clip"]["figures"], figures["with a pulse"]["figures"]
     for sign in ("line", "amplitude"):
