@@ -102,7 +102,7 @@ def test_faces_are_those_of_the_full_frames(scenes):
 
 
 @torch.no_grad()
-def test_faces_of_training_clips_are_of_the_same_clips(monkeypatch):
+def test_faces_of_training_clips_are_of_the_same_clips():
     seeds = split_seeds("camera-train", 12)
     clips = simulate_batch(seeds, COARSE, window=2.0, light="camera")
     faces = simulate_training_faces(seeds, 8, 15.0, 2.0, 1.5, light="camera")

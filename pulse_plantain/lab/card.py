@@ -227,11 +227,10 @@ def tabulate_real_footage(results: Results) -> str:
         )
     wrist = next(row for row in results.load(names[0])["rows"] if row["method"] == "pulse")
     rates = ", ".join(f"{window['bpm']:.0f}" for window in wrist["windows"])
+    signs, sources = results.load(SIGNS_FILE), ", ".join(f"`results/{name}`" for name in names)
     return (
-        f"{format_table(head, rows)}\n\nThe wrist's windows: {rates} bpm. "
-        f"{_tabulate_signs(results.load(SIGNS_FILE))}\n\nSource: "
-        f"{', '.join(f'`results/{name}`' for name in names)}; "
-        f"{cite(SIGNS_FILE, results.load(SIGNS_FILE))}."
+        f"{format_table(head, rows)}\n\nThe wrist's windows: {rates} bpm. {_tabulate_signs(signs)}"
+        f"\n\nSource: {sources}; {cite(SIGNS_FILE, signs)}."
     )
 
 

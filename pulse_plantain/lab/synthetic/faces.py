@@ -6,7 +6,7 @@ The scenes and their recording are those of the fast path; only the cells are ma
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -77,9 +77,7 @@ def simulate_training_faces(
         order += places
         parts.append(simulate_faces(scenes, side, sampling_rate, window, widen))
     back = torch.tensor(order).argsort()
+    names = [field.name for field in fields(SyntheticFaces)]
     return SyntheticFaces(
-        *(torch.cat([getattr(part, name) for part in parts])[back] for name in _NAMES)
+        *(torch.cat([getattr(part, name) for part in parts])[back] for name in names)
     )
-
-
-_NAMES = ("frames", "bvp", "bpm")
