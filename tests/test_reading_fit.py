@@ -67,6 +67,14 @@ def test_evidence_is_kept_whole(evidence, tmp_path):
     np.testing.assert_array_equal(again.rates, one.rates)
 
 
+def test_there_is_no_rate_where_there_is_no_pulse_and_where_nobody_is():
+    truth = {"bpm": 72.0, "times": np.arange(0, 20.1, 0.25).tolist(), "rate": [72.0] * 80}
+    np.testing.assert_allclose(reading_fit.read_rates(truth, 20), 72.0)
+    gone = reading_fit.read_rates(truth | {"away": [6.0, 11.0]}, 20)
+    assert np.flatnonzero(np.isnan(gone)).tolist() == [6, 7, 8, 9, 10]
+    assert np.isnan(reading_fit.read_rates(truth | {"bpm": 0.0}, 20)).all()
+
+
 def test_what_is_seen_of_drawings_is_said_in_plain_units(evidence):
     clear, faint = make_evidence(1, 80.0, 0.1), make_evidence(2, None, 1.0)
     seen = signs.see_clip(clear.witnesses, (77, 83), READING)

@@ -140,12 +140,19 @@ def collect_folder(pipe: Any, folder: Path, kept: Path) -> Iterator[Evidence]:
         if not place.exists():
             witnesses, seconds = collect(pipe, path.with_suffix(".mp4"))
             truth = json.loads(path.read_text())
-            times = (np.arange(count_instants(seconds)) + 0.5) * HOP
-            rates = np.full(len(times), np.nan)
-            if truth["bpm"]:
-                rates = np.interp(times, truth["times"][1:], smooth_rate(truth))
+            rates = read_rates(truth, count_instants(seconds))
             Evidence(place.stem, witnesses, seconds, rates).save(place)
         yield Evidence.load(place)
+
+
+def read_rates(truth: dict[str, Any], count: int) -> np.ndarray:
+    """The rate (bpm) at each of a number of instants; NaN where there is no pulse, or nobody."""
+    times = (np.arange(count) + 0.5) * HOP
+    if not truth["bpm"]:
+        return np.full(count, np.nan)
+    rates = np.interp(times, truth["times"][1:], smooth_rate(truth))
+    start, end = truth.get("away", (np.inf, np.inf))
+    return np.where((times > start) & (times < end), np.nan, rates)
 
 
 def smooth_rate(truth: dict[str, Any]) -> np.ndarray:
