@@ -10,7 +10,7 @@ from huggingface_hub import ModelCard
 
 from pulse_plantain.lab import card, card_training, cited
 from pulse_plantain.lab.long_clips import sum_up
-from pulse_plantain.posterior import MIN_CONFIDENCE
+from pulse_plantain.posterior import MIN_CONFIDENCE, RATES
 
 RESULTS = cited.Results(ROOT)
 
@@ -70,13 +70,18 @@ def test_what_the_pages_say_of_the_miniature_holds():
     ahead = {name for name, its in figures.items() if its["forced"]["mae"] < mine["forced"]["mae"]}
     assert not ahead
     more = {n for n, its in figures.items() if its["forced"]["within"] > mine["forced"]["within"]}
-    assert more == {"pbv", "deepphys", "pos"}
+    assert more == {"pbv", "deepphys"}
+    assert all(figures[name]["forced"]["within"] < mine["forced"]["within"] + 0.02 for name in more)
     answers = [row for row in result["rows"] if row["method"] == "pulse" and row["answered"]]
-    right = sum(abs(row["bpm"] - row["reference"]) <= 3 for row in answers) / len(answers)
-    assert 0.4 < mine["answered"]["coverage"] < 0.5 and right > 0.95
+    errors = sorted(abs(row["bpm"] - row["reference"]) for row in answers)
+    assert len(errors) == 77 and errors[74] <= 3 < errors[75]
+    assert 67.5 < errors[-1] < 68.5 and errors[-1] > sum(errors) / 2
+    lowest = min(row["bpm"] for row in answers)
+    assert RATES[0] <= lowest < RATES[0] + 1
+    assert 0.3 < mine["answered"]["coverage"] < 0.5
     false = [row for row in result["null_rows"] if row["confidence"] >= MIN_CONFIDENCE]
-    assert len(false) == 3 and all(row["recording"].startswith("lamp") for row in false)
-    assert all(0.85 < row["confidence"] < 0.95 for row in false)
+    assert sum(row["recording"].startswith("lamp") for row in false) == len(false) - 1 == 11
+    assert all(0.795 < row["confidence"] < 0.965 for row in false)
     assert mine["reliability"]["calibration_error"] < 0.05
 
 
