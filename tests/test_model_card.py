@@ -83,6 +83,13 @@ def test_what_the_pages_say_of_the_miniature_holds():
     assert sum(row["recording"].startswith("lamp") for row in false) == len(false) - 1 == 11
     assert all(0.795 < row["confidence"] < 0.965 for row in false)
     assert mine["reliability"]["calibration_error"] < 0.05
+    bins = [row for row in mine["reliability"]["bins"] if row["confidence"] > 0.2]
+    assert all(row["right"] < row["confidence"] for row in bins)
+    sure = [row for row in bins if row["confidence"] >= MIN_CONFIDENCE]
+    claimed, right = (
+        sum(row["clips"] * row[name] for row in sure) for name in ("confidence", "right")
+    )
+    assert (sum(row["clips"] for row in sure), round(right), round(claimed)) == (89, 75, 82)
 
 
 def test_what_the_pages_say_of_long_clips_holds():
