@@ -117,15 +117,9 @@ def sum_up(rows: Sequence[dict[str, Any]], min_confidence: float) -> dict[str, A
     given, seen, away = sure >= min_confidence, there == 1, there == 0
     error = np.abs(bpm - rate)
     answered = error[seen & given]
-    astray, others, spreads = 0, [], [0.0]
-    for row in rows:
-        said, own = _list_answers(row, min_confidence)
-        if len(own) and own.mean() > ASTRAY:
-            astray += 1
-            spreads.append(float(said.std()))
-        else:
-            others.append(own)
-    rest = np.concatenate([np.empty(0), *others])
+    answers = [_list_answers(row, min_confidence) for row in rows]
+    astray = [said for said, own in answers if _is_astray(own)]
+    rest = np.concatenate([np.empty(0), *(own for _, own in answers if not _is_astray(own))])
     wholes = [row["whole"] for row in rows]
     pieces = [piece for row in rows for piece in row["pieces"] if piece["reference"]]
     return {
@@ -141,8 +135,8 @@ def sum_up(rows: Sequence[dict[str, Any]], min_confidence: float) -> dict[str, A
         "whole": _count_answers(wholes),
         "pieces": _count_answers(pieces),
         "worse_than_its_pieces": sum(_is_worse(row) for row in rows),
-        "astray": astray,
-        "spread_of_astray_bpm": max(spreads),
+        "astray": len(astray),
+        "spread_of_astray_bpm": max((float(said.std()) for said in astray), default=0.0),
         "mae_bpm_of_the_others": float(rest.mean()) if len(rest) else None,
     }
 
@@ -153,6 +147,10 @@ def _list_answers(row, min_confidence):
     rate, there, bpm, sure = (np.array(row[name], float) for name in columns)
     chosen = (there == 1) & (sure >= min_confidence)
     return bpm[chosen], np.abs(bpm - rate)[chosen]
+
+
+def _is_astray(errors):
+    return len(errors) > 0 and errors.mean() > ASTRAY
 
 
 def _is_right(one):
