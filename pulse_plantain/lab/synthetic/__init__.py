@@ -1,5 +1,6 @@
 """Synthetic clips with a known pulse: one scene description, two renderers that agree."""
 
+from .calm import calm_some
 from .draw import LIGHTS, SEEDS, SPLITS, TAKES, name_split, split_seeds, subject_of
 from .faces import SyntheticFaces, simulate_faces, simulate_training_faces
 from .fast import SyntheticBatch, simulate, simulate_batch
@@ -26,6 +27,7 @@ __all__ = [
     "Scenes",
     "SyntheticBatch",
     "SyntheticFaces",
+    "calm_some",
     "draw_scenes",
     "name_split",
     "render_frames",
