@@ -19,7 +19,7 @@ from pulse_plantain.sheet import Layout
 
 from .draw import Draw
 from .scene import Scenes
-from .signals import TAU, Jerks
+from .signals import TAU, Drift, Jerks
 
 if TYPE_CHECKING:
     from .fast import SyntheticBatch
@@ -28,9 +28,10 @@ _FINE = 4  # times at which a course is known within a sample
 _PERIOD, _TONES, _SLOWEST = 20.0, 160, 0.08  # s, number and Hz of the fluctuations' spectrum
 _BAND = (0.7, 3.0)  # Hz in which their sizes are told
 
-_AMPLITUDE, _AMPLITUDE_SPREAD = 1.6e-3, 0.45
+_AMPLITUDE, _AMPLITUDE_SPREAD = 1.75e-3, 0.45
 _COLOUR, _COLOUR_SPREAD = (0.31, 1.0, 0.7), (0.35, 0.0, 0.45)
-_SHARED, _OWN = (1.15e-3, 1.3e-3, 1.55e-3), (0.35e-3, 0.6e-3, 1.4e-3)  # rms in the band
+_SHARED, _OWN = (0.95e-3, 1.2e-3, 1.4e-3), (0.35e-3, 0.55e-3, 2.3e-3)  # rms in the band
+_DRIFT = (3e-4, 6e-3)  # of each channel, slower than a pulse
 _LAMPS = 0.4  # of the clips without a pulse
 
 
@@ -104,10 +105,12 @@ def draw_course(draw: Draw, scenes: Scenes, beats: Tensor, samples: int, window:
     """
     amplitude = beats * _AMPLITUDE * torch.exp(_AMPLITUDE_SPREAD * draw.normal())
     colour = torch.tensor(_COLOUR) * torch.exp(torch.tensor(_COLOUR_SPREAD) * draw.normal(3))
-    slopes = torch.cat([draw.uniform(0.5, 3, 1), draw.uniform(0, 1, 3)], 1)
-    shared = torch.tensor(_SHARED) * torch.exp(0.15 * draw.normal(3))
-    shared = shared * torch.exp(0.5 * draw.normal(1))
-    own = torch.tensor(_OWN) * torch.exp(0.3 * draw.normal(3)) * torch.exp(0.35 * draw.normal(1))
+    slopes = torch.cat([draw.uniform(1, 2.5, 1), draw.uniform(0.3, 1.6, 3)], 1)
+    shared = torch.tensor(_SHARED) * torch.exp(0.12 * draw.normal(3))
+    shared = shared * torch.exp(0.4 * draw.normal(1))
+    own = torch.tensor(_OWN) * torch.exp(0.3 * draw.normal(3)) * torch.exp(0.3 * draw.normal(1))
+    drift = Drift.draw(draw, 3, 0.03, 0.5)
+    drifted = draw.log_uniform(*_DRIFT, 1) * draw.uniform(0, 1, 3)
     jerks, jerked = Jerks.draw(draw, 1), draw.coin(0.25) * draw.log_uniform(2e-3, 3e-2)
     lamp = (1 - beats) * draw.coin(_LAMPS) * draw.log_uniform(5e-4, 1e-2)
     beat, start = draw.log_uniform(*_BAND, 1), draw.uniform(0, TAU, 1)
@@ -122,7 +125,8 @@ def draw_course(draw: Draw, scenes: Scenes, beats: Tensor, samples: int, window:
     light = light + (lamp[:, None] * (TAU * beat * times + start).sin())[..., None] * tint[:, None]
     pulse, _ = scenes.heart.pulse(times)
     blood = (amplitude[:, None] * pulse)[..., None] * colour[:, None]
-    skin = light + own[:, None] * noise[:, 1:].mT - blood
+    slow = drifted[:, None] * drift.at(times).mT
+    skin = light + slow + own[:, None] * noise[:, 1:].mT - blood
     return Course(_average(skin), followed[:, None, None] * _average(light), amplitude)
 
 
