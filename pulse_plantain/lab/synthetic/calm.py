@@ -29,8 +29,8 @@ _PERIOD, _TONES, _SLOWEST = 20.0, 160, 0.08  # s, number and Hz of the fluctuati
 _BAND = (0.7, 3.0)  # Hz in which their sizes are told
 
 _AMPLITUDE, _AMPLITUDE_SPREAD = 1.75e-3, 0.45
-_COLOUR, _COLOUR_SPREAD = (0.31, 1.0, 0.7), (0.35, 0.0, 0.45)
-_SHARED, _OWN = (0.95e-3, 1.2e-3, 1.4e-3), (0.35e-3, 0.55e-3, 2.3e-3)  # rms in the band
+_COLOUR, _COLOUR_SPREAD = (0.15, 1.0, 0.4), (0.12, 0.0, 0.25)
+_SHARED, _OWN = (1.05e-3, 1.35e-3, 1.55e-3), (0.4e-3, 0.6e-3, 2.5e-3)  # rms in the band
 _DRIFT = (3e-4, 6e-3)  # of each channel, slower than a pulse
 _LAMPS = 0.4  # of the clips without a pulse
 
@@ -104,7 +104,7 @@ def draw_course(draw: Draw, scenes: Scenes, beats: Tensor, samples: int, window:
         window: s.
     """
     amplitude = beats * _AMPLITUDE * torch.exp(_AMPLITUDE_SPREAD * draw.normal())
-    colour = torch.tensor(_COLOUR) * torch.exp(torch.tensor(_COLOUR_SPREAD) * draw.normal(3))
+    colour = torch.tensor(_COLOUR) + torch.tensor(_COLOUR_SPREAD) * draw.normal(3).clamp(-2, 2)
     slopes = torch.cat([draw.uniform(1, 2.5, 1), draw.uniform(0.3, 1.6, 3)], 1)
     shared = torch.tensor(_SHARED) * torch.exp(0.12 * draw.normal(3))
     shared = shared * torch.exp(0.4 * draw.normal(1))
