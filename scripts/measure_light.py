@@ -1,4 +1,4 @@
-"""How the colours of skin move: simulated clips under both lights, calm faces, real recordings.
+"""How the colours of skin move: simulated clips under both lights beside real recordings.
 
 Writes results/light.json and results/light.png. Real recordings are a folder that is given; of
 them nothing but the figures is kept.
@@ -40,7 +40,6 @@ def main(argv: list[str] | None = None) -> int:
         groups = {
             f"{light} light": simulate_windows(light, args.count) for light in ("plain", "camera")
         }
-        groups["calm faces"] = simulate_windows("camera", args.count, calm=True)
         if args.traces:
             groups["two face traces with contact PPG"] = read_traces(args.traces)
         figures = {

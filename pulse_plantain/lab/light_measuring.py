@@ -14,14 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.signal import butter, detrend, hilbert, sosfiltfilt
 
-from pulse_plantain.lab.synthetic import (
-    TAKES,
-    calm_some,
-    draw_scenes,
-    name_split,
-    simulate,
-    split_seeds,
-)
+from pulse_plantain.lab.synthetic import TAKES, draw_scenes, name_split, simulate, split_seeds
 from pulse_plantain.sheet import Layout, SheetGeometry
 from pulse_plantain.video import ClipError
 
@@ -108,21 +101,13 @@ def keep_band(traces: np.ndarray) -> np.ndarray:
 
 
 @torch.no_grad()
-def simulate_windows(light: str, count: int, calm: bool = False) -> list[Window]:
-    """Windows of the first ``count`` webcam clips of a light's validation split, a subject each.
-
-    Args:
-        light: of the clips.
-        count: of the clips.
-        calm: whether their faces are calm ones of one course.
-    """
+def simulate_windows(light: str, count: int) -> list[Window]:
+    """Windows of the first ``count`` webcam clips of a light's validation split, a subject each."""
     seeds = split_seeds(name_split("validation", light), count * TAKES)[::TAKES]
     windows = []
     for start in range(0, count, _AT_ONCE):
         some = seeds[start : start + _AT_ONCE]
-        scenes = draw_scenes(some, webcam=True, kinds=False, light=light)
-        clips = simulate(scenes, _LAYOUT, SECONDS)
-        clips = calm_some(clips, scenes, _LAYOUT, SECONDS, 1.0) if calm else clips
+        clips = simulate(draw_scenes(some, webcam=True, kinds=False, light=light), _LAYOUT, SECONDS)
         for motion, amplitude, phase in zip(
             clips.motion, clips.amplitude, clips.phase, strict=True
         ):

@@ -6,14 +6,13 @@ One look at each clip, nothing withheld; the averaged adapter is looked at, not 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from accelerate.utils import gather_object
 
 from pulse_plantain.lab.adapter_model import AdapterModel
-from pulse_plantain.lab.batches import CALM, NULL, WEBCAM, Batches
+from pulse_plantain.lab.batches import NULL, WEBCAM, Batches
 from pulse_plantain.lab.looks import Look
 from pulse_plantain.lab.thresholds import LOOK_SHARE, find_threshold
 from pulse_plantain.lab.training import WINDOWS
@@ -36,21 +35,18 @@ class Validator:
     rank: int = 0
     ranks: int = 1
 
-    def validate(self, steps: int = 1) -> dict[str, Any]:
+    def validate(self, steps: int = 1) -> dict[str, float]:
         """Figures on clips with a pulse, nothing withheld, and on clips without.
 
         The first are simulated webcam scenes or windows of recordings' validation subjects; those
-        without a pulse are always simulated. A training with calm faces has figures of these, too.
+        without a pulse are always simulated.
 
         Args:
             steps: of the pipeline's schedule.
         """
         readings, bpm = self.collect(WEBCAM, steps)
         none, _ = self.collect(NULL, steps)
-        figures: dict[str, Any] = dict(compute_figures(readings, bpm, none))
-        if self.batches.calm:
-            figures["calm"] = compute_figures(*self.collect(CALM, steps), none)
-        return figures
+        return compute_figures(readings, bpm, none)
 
     @torch.no_grad()
     def collect(self, split: str, steps: int) -> tuple[list[Look], np.ndarray]:

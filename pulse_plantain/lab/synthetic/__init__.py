@@ -1,6 +1,5 @@
 """Synthetic clips with a known pulse: one scene description, two renderers that agree."""
 
-from .calm import calm_some
 from .draw import LIGHTS, SEEDS, SPLITS, TAKES, name_split, split_seeds, subject_of
 from .faces import SyntheticFaces, simulate_faces, simulate_training_faces
 from .fast import SyntheticBatch, simulate, simulate_batch
@@ -27,7 +26,6 @@ __all__ = [
     "Scenes",
     "SyntheticBatch",
     "SyntheticFaces",
-    "calm_some",
     "draw_scenes",
     "name_split",
     "render_frames",
