@@ -27,9 +27,10 @@ SECONDS, RATE = 8, 12
 NAMES = (
     *("pulse R (%)", "pulse G (%)", "pulse B (%)", "pulse R/G", "pulse B/G"),
     *("in band R (%)", "in band G (%)", "in band B (%)"),
-    *("corr. R-G", "corr. G-B", "corr. R-B", "corr. of cells, G"),
+    *("corr. R-G", "corr. G-B", "corr. R-B", "in step R/G", "in step B/G", "corr. of cells, G"),
 )
-"""Names of a window's figures."""
+"""Names of a window's figures. "In step" is what of red's or blue's pulse has green's phase, over
+green's: unlike the ratio of two amplitudes it is not made larger by noise of red or blue alone."""
 
 SEATED = dict(
     zip(NAMES, (0.05, 0.17, 0.13, 0.31, 0.68, 0.13, 0.20, 0.27, 0.73, 0.57, 0.59), strict=False)
@@ -58,11 +59,13 @@ class Window:
     def measure(self) -> np.ndarray:
         """Figures in the order of NAMES; the last is NaN where there are no cells."""
         relative = 100 * (self.trace / self.trace.mean(0) - 1)
-        pulse = lock_in(relative, self.phase)
+        phasors = find_phasors(relative, self.phase)
+        pulse, in_step = np.abs(phasors), (phasors / phasors[1]).real
         band = keep_band(relative)
         red, green, blue = np.corrcoef(band.T)
         figures = [*pulse, pulse[0] / pulse[1], pulse[2] / pulse[1], *band.std(0)]
-        return np.array([*figures, red[1], green[2], blue[0], self._compare_cells()])
+        figures += [red[1], green[2], blue[0], in_step[0], in_step[2]]
+        return np.array([*figures, self._compare_cells()])
 
     def _compare_cells(self):
         """Mean correlation between any two cells in the band."""
@@ -80,7 +83,12 @@ class Window:
 
 
 def lock_in(trace: np.ndarray, phase: np.ndarray) -> np.ndarray:
-    """Amplitudes [3] of a pulse's fundamental in traces [T, 3], beside trend and two harmonics.
+    """Amplitudes [3] of a pulse's fundamental: those of :func:`find_phasors`."""
+    return np.abs(find_phasors(trace, phase))
+
+
+def find_phasors(trace: np.ndarray, phase: np.ndarray) -> np.ndarray:
+    """Phasors [3] of a pulse's fundamental in traces [T, 3], beside trend and two harmonics.
 
     Args:
         trace: values.
@@ -89,7 +97,7 @@ def lock_in(trace: np.ndarray, phase: np.ndarray) -> np.ndarray:
     waves = [turn(k * phase) for k in (1, 2, 3) for turn in (np.cos, np.sin)]
     columns = np.stack([*waves, np.ones_like(phase), np.linspace(-1, 1, len(phase))], 1)
     cosine, sine = np.linalg.lstsq(columns, trace, rcond=None)[0][:2]
-    return np.hypot(cosine, sine)
+    return cosine - 1j * sine
 
 
 def keep_band(traces: np.ndarray) -> np.ndarray:
