@@ -446,12 +446,9 @@ def assemble_output(
 
 def _draw_baseline(course: list[reader.Drawn]) -> np.ndarray | None:
     """Green brightness of the cells that carry the pulse, [samples]; None without a clip."""
-    if not any(one.window.motion.any() for one in course):
+    levels = [one.level for one in course]
+    if not any(level.any() for level in levels):
         return None
-    levels = []
-    for one in course:
-        _, shares = heart_rate.pulse_from_field(one.field, one.weights)
-        levels.append((one.window.motion[..., 1] * shares).sum((1, 2)))
     starts = [one.window.start for one in course]
     return respiration.stitch_levels(levels, starts, course[0].window.sampling_rate)
 

@@ -101,13 +101,15 @@ class Drawn:
     """What was drawn of a glance.
 
     Attributes:
-        window: that was drawn; its appearance is kept as one colour a cell, for a long clip keeps
-            hundreds.
+        window: that was drawn, without its motion and with one colour a cell as its appearance,
+            for a long clip keeps hundreds.
         place: of the glance.
         members: [ensemble, samples, rows, bands] complex, the fields drawn.
         weights: [samples, rows, bands], how much of each cell is on the palette.
         sheet: [H, W, 3] in 0...1, or None where it was not asked for.
         trace: [samples] complex, the pulse of the mean field.
+        level: [samples], relative change of green in the cells that carry the trace; 0 throughout
+            of a sheet without its clip.
         witness: what it says of the heart rate.
     """
 
@@ -117,6 +119,7 @@ class Drawn:
     weights: np.ndarray
     sheet: np.ndarray | None
     trace: np.ndarray
+    level: np.ndarray
     witness: posterior.Witness
 
     @property
@@ -333,8 +336,9 @@ def _read_glance(glance, members, weights, kept):
     row = np.array([signs.get(name, np.nan) for name in posterior.SIGNS], float)
     source = (glance.place, window.seconds)
     witness = posterior.Witness(window.start, window.end, source, lines, row)
-    window = replace(window, appearance=average_cells(window.appearance, shares.shape))
-    return Drawn(window, glance.place, members, weights, kept, trace, witness)
+    colours = average_cells(window.appearance, shares.shape)
+    window = replace(window, motion=window.motion[:0].copy(), appearance=colours)
+    return Drawn(window, glance.place, members, weights, kept, trace, courses[:, 1].copy(), witness)
 
 
 def average_cells(appearance: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from stand_ins import GEOMETRY
 
-from pulse_plantain import bijection, posterior, reading, search
+from pulse_plantain import bijection, heart_rate, posterior, reading, search
 from pulse_plantain.sheet import field_to_sheet
 from pulse_plantain.windows import ClipWindow
 
@@ -150,6 +150,17 @@ def test_the_picture_around_is_read_with_the_trace_that_was_drawn():
     assert elsewhere["background"] != pytest.approx(signs["background"], abs=0.3)
     _, unknown = read_one(even_field(), window)
     assert np.isnan(unknown["background"]) and np.isfinite(unknown["red"])
+
+
+def test_a_drawn_window_keeps_the_course_of_its_skin_and_not_its_cells():
+    window = beating_window()
+    drawn, _ = read_one(even_field(), window)
+    assert drawn.window.motion.size == 0 and drawn.window.motion.base is None
+    assert drawn.level.base is None
+    _, shares = heart_rate.pulse_from_field(drawn.field, drawn.weights)
+    expected = (window.motion[..., 1] * shares).sum((1, 2))
+    np.testing.assert_allclose(drawn.level, expected, atol=1e-7)
+    assert drawn.level.std() > 1e-4
 
 
 def test_a_drawn_window_keeps_one_colour_a_cell():

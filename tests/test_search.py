@@ -35,7 +35,7 @@ def drawn(box, start, seconds, bpm, noise=0.3, gap=0.1):
     window = replace(ClipWindow.blank(start, start + seconds, GEOMETRY), longest_gap=gap)
     said = posterior.Witness(start, start + seconds, (box, seconds), lines, signs)
     empty = np.zeros((1, 96, 1, 1), complex)
-    return reading.Drawn(window, box, empty, empty.real[0], None, trace, said)
+    return reading.Drawn(window, box, empty, empty.real[0], None, trace, np.zeros(96), said)
 
 
 LEFT, RIGHT = (0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0)
