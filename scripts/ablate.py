@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from pulse_plantain.lab.ablation import WAYS, Ablation, describe_way, run_way
+from pulse_plantain.lab.ablation import WAYS, Ablation, run_way
 from pulse_plantain.lab.running import describe_command, write_result
 from pulse_plantain.lab.synthetic import LIGHTS
 from pulse_plantain.lab.training import describe_run
@@ -23,6 +23,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="default: all")
     parser.add_argument("--steps", type=int, default=1000, help="of training")
+    parser.add_argument(
+        "--network-steps", type=int, metavar="N", help="of DeepPhys and MTTS-CAN (default: as many)"
+    )
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--clips", type=int, default=16000, help="different clips simulated")
     parser.add_argument("--validation-batches", type=int, default=16)
@@ -51,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"train_adapter.py: {error}", file=sys.stderr)
         return 2
     result = describe_run(None) | {"command": describe_command("ablate.py", argv, ROOT)}
-    found = {name: describe_way(name, outcomes) for name, outcomes in runs.items()}
+    found = {name: ablation.describe_way(name, outcomes) for name, outcomes in runs.items()}
     settings = ablation.describe() | {"seeds": seeds}
     write_result(out, result | {"settings": settings, "runs": found})
     print(f"written to {out}")

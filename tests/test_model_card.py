@@ -186,6 +186,13 @@ def test_seeds_are_averaged(tmp_path):
     assert "every weight" not in objectives
     for table in (parts, objectives):
         assert "20 training clips and 3 seeds; ± is one standard error over the seeds." in table
+    for way, steps in (("phasor", 10), ("full", 4)):
+        result["runs"][way] |= {"steps": steps, "cpu_s": {"0": 60.0, "1": 90.0}}
+    result["settings"]["light"] = "plain"
+    (tmp_path / "results" / "ablation-time.json").write_text(json.dumps(result))
+    beside = card_training.tabulate_equal_time(cited.Results(tmp_path))
+    assert f"| {what} | 20 | 1.2 | 10.0 ± 0.6 | 60 ± 6% | 0.60 ± 0.06 |" in beside
+    assert f"| {what}, every weight trained | 8 | 1.2 |" in beside and "3 seeds" in beside
     del seeds["1"], seeds["2"]
     parts, objectives = write_tables()
     assert f"| {what} | 9.0 | 50% | 0.50 |" in parts and "clips and one seed." in parts

@@ -316,6 +316,7 @@ def test_ways_to_train_side_by_side(simulated, straight, tmp_path, monkeypatch):
         steps = ["1"] if way == "full" else ["1", "2", "4", "8"]
         assert list(run["seeds"]) == ["0"] and list(run["seeds"]["0"]) == steps
         assert all(figures["clips"] == 2 for figures in run["seeds"]["0"].values())
+    assert all(run["steps"] == 2 and run["cpu_s"]["0"] > 0 for run in result["runs"].values())
     written = [(tmp_path / f"{way}-0" / "adapter").exists() for way in result["runs"]]
     assert written == [True, True, False]
     monkeypatch.setattr(ablation, "train_adapter", lambda settings: pytest.fail("trained again"))
@@ -330,6 +331,16 @@ def test_seeds_learn_from_clips_of_their_own_which_all_ways_share(tmp_path):
     assert len({own.checkpoints for own in settings}) == 4
     assert settings[0].cache == settings[1].cache != settings[2].cache
     assert all(batches.open_batches(own, None, torch.device("cpu")).keep for own in settings)
+
+
+def test_networks_may_take_fewer_steps_than_the_adapter(tmp_path):
+    ways = ablation.Ablation(base="tiny", folder=tmp_path, steps=10, network_steps=3, clips=160)
+    settings = {way: ways.choose_settings(way, 0) for way in ("phasor", "deepphys")}
+    assert [its.steps for its in settings.values()] == [10, 3]
+    orders = [
+        [ahead.choose_batch(its, step, 0, 1) for step in range(3)] for its in settings.values()
+    ]
+    assert orders[0] == orders[1]  # what both see they see in the same order
 
 
 @pytest.mark.parametrize(("ranks", "keep"), [(1, False), (2, True)])

@@ -7,6 +7,7 @@ are always the same. Two ways train a network of the field in place of the adapt
 """
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,6 +72,7 @@ class Ablation:
         base: folder of the base.
         folder: of all trainings; the simulated clips of a seed are shared in a folder of it.
         steps, batch: of every training.
+        network_steps: in place of ``steps`` where a network is trained; the same where None.
         clips: different clips that are simulated for a seed.
         validation_batches: batches of a validation.
         compile: whether to compile the transformer.
@@ -81,6 +83,7 @@ class Ablation:
     base: str
     folder: Path
     steps: int = 1000
+    network_steps: int | None = None
     batch: int = 16
     clips: int = 16000
     validation_batches: int = 16
@@ -90,22 +93,23 @@ class Ablation:
 
     def describe(self) -> dict[str, Any]:
         """What results say of the trainings."""
-        names = ("light", "steps", "batch", "clips", "validation_batches")
+        names = ("light", "steps", "network_steps", "batch", "clips", "validation_batches")
         return {name: getattr(self, name) for name in names}
 
     def choose_settings(self, name: str, seed: int) -> AdapterSettings:
         """The settings of one of :data:`WAYS` from a seed."""
         place = self.folder / f"{name}-{seed}"
+        steps = self.network_steps if self.network_steps and WAYS[name].network else self.steps
         settings: dict[str, Any] = {
             "base": self.base,
             "dtype": "float32",
-            "steps": self.steps,
+            "steps": steps,
             "batch": self.batch,
             "clips": self.clips,
             "seed": seed,
             "skip": seed * self.clips,
             "light": self.light,
-            "validate_every": self.steps,
+            "validate_every": steps,
             "validation_batches": self.validation_batches,
             "cache": str(self.folder / f"cache-{seed}"),
             "checkpoints": str(place),
@@ -116,6 +120,28 @@ class Ablation:
             "workers": self.workers,
         }
         return AdapterSettings(**settings | dict(WAYS[name].changes))
+
+    def read_cost(self, name: str, seed: int) -> float | None:
+        """CPU seconds of a training, its clips and validation included; None if not known."""
+        rows = Path(self.choose_settings(name, seed).log).read_text().splitlines()
+        parts = [row["cpu_s"] for row in map(json.loads, rows) if "cpu_s" in row]
+        return round(sum(parts), 1) if parts else None
+
+    def describe_way(self, name: str, outcomes: Mapping[int, dict[str, Any]]) -> dict[str, Any]:
+        """One of :data:`WAYS` as the results hold it.
+
+        Args:
+            name: of the way.
+            outcomes: seed -> what :func:`run_way` gave.
+        """
+        way, costs = WAYS[name], {seed: self.read_cost(name, seed) for seed in outcomes}
+        return {
+            "what": way.what,
+            "options": list(way.options),
+            "steps": self.choose_settings(name, 0).steps,
+            "seeds": {str(seed): outcome for seed, outcome in outcomes.items()},
+            "cpu_s": {str(seed): cost for seed, cost in costs.items() if cost is not None},
+        }
 
 
 def read_outcome(log: Path) -> dict[str, dict[str, Any]]:
@@ -131,7 +157,7 @@ def read_outcome(log: Path) -> dict[str, dict[str, Any]]:
 def run_way(ablation: Ablation, name: str, seed: int) -> dict[str, dict[str, Any]]:
     """What one of :data:`WAYS` leads to from a seed, as :func:`read_outcome`.
 
-    It is trained, or trained on, where it is not finished.
+    It is trained, or trained on, where it is not finished, and what that cost is logged.
 
     Raises:
         ClipError, OSError: as :func:`pulse_plantain.lab.adapter_training.train_adapter`.
@@ -139,19 +165,11 @@ def run_way(ablation: Ablation, name: str, seed: int) -> dict[str, dict[str, Any
     settings = ablation.choose_settings(name, seed)
     log, network = Path(settings.log), WAYS[name].network
     if not log.exists() or len(read_outcome(log)) <= len(WAYS[name].steps):
+        start = time.process_time()
         if network:
             train_simulated_network(network, settings)
         else:
             train_adapter(settings)
+        with log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"cpu_s": round(time.process_time() - start, 1)}) + "\n")
     return read_outcome(log)
-
-
-def describe_way(name: str, outcomes: Mapping[int, dict[str, Any]]) -> dict[str, Any]:
-    """One of :data:`WAYS` as the results hold it.
-
-    Args:
-        name: of the way.
-        outcomes: seed -> what :func:`run_way` gave.
-    """
-    way, seeds = WAYS[name], {str(seed): outcome for seed, outcome in outcomes.items()}
-    return {"what": way.what, "options": list(way.options), "seeds": seeds}

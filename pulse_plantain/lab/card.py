@@ -18,6 +18,7 @@ from pulse_plantain.lab.card_training import (
     describe_klein_measured,
     describe_training,
     tabulate_ablation,
+    tabulate_equal_time,
     tabulate_objectives,
     tabulate_oracles,
 )
@@ -415,6 +416,7 @@ PAGES: dict[str, dict[str, Block]] = {
         "oracles": tabulate_oracles,
         "objectives": tabulate_objectives,
         "ablation": tabulate_ablation,
+        "equal-time": tabulate_equal_time,
     },
     "docs/klein.md": {"klein": describe_klein, "klein-measured": describe_klein_measured},
     "docs/endpoints.md": {"contact-sheet": describe_contact_sheets},

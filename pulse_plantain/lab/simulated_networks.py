@@ -42,6 +42,7 @@ from pulse_plantain.lab.synthetic import (
 from pulse_plantain.lab.training import (
     WINDOWS,
     Log,
+    autocast_where_fast,
     choose_window,
     load_checkpoint,
     save_checkpoint,
@@ -168,7 +169,9 @@ def train_simulated_network(name: str, settings: AdapterSettings) -> None:
     for step in bar:
         torch.manual_seed(settings.seed * 1_000_003 + step)
         motion, appearance, target = prepare_examples(*(part.to(device) for part in next(batches)))
-        loss = masked_loss(network(motion, appearance), target)
+        with autocast_where_fast(device.type):
+            steps = network(motion, appearance)
+        loss = masked_loss(steps.float(), target)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
