@@ -233,6 +233,7 @@ def _draw_figures(
         linestyle="--",
         label="nine seated people",
     )
-    axes.set_xticks(range(len(names)), [name.removesuffix(" (%)") for name in names], rotation=20)
+    labels = [name.removesuffix(" (%)") for name in names]
+    axes.set_xticks(range(len(names)), labels, rotation=35, ha="right", rotation_mode="anchor")
     axes.set(title=title, ylim=(min(0, axes.get_ylim()[0]), 1.5 * axes.get_ylim()[1]))
     axes.legend(frameon=False, loc="upper left", fontsize="small")
