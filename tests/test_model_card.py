@@ -128,6 +128,18 @@ def test_what_the_pages_say_of_the_oracles_holds():
     assert mine["clips"] == figures["POS"]["clips"]
 
 
+def test_what_the_pages_say_of_the_pulse_s_colours_holds():
+    groups = RESULTS.load("light.json")["groups"]
+    life, simulated = (
+        [groups[name]["figures"][f"in step {pair}"][1] for pair in ("R/G", "B/G")]
+        for name in ("two face traces with contact PPG", "camera light")
+    )
+    text = " ".join((ROOT / "docs" / "training.md").read_text().split())
+    assert "red has {:.2f} and blue {:.2f} of green's pulse".format(*life) in text
+    assert "contact PPG, and {:.2f} and {:.2f} in the simulation".format(*simulated) in text
+    assert all(ours > its for ours, its in zip(simulated, life, strict=True))
+
+
 def test_the_windows_of_the_4b_training_are_those_of_its_command():
     page = (ROOT / "docs" / "klein.md").read_text()
     command = re.search(r"--steps (\d+) --batch (\d+) --accumulate (\d+)", page)
