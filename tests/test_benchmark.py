@@ -40,7 +40,13 @@ TAKEN = {
         "command": [make_run(cpu, wall=12.0) for cpu in (12.0, 9.0, 8.0)],
     },
     "call": [make_run(2.0), make_run(4.0), make_run(3.0)],
-    "long": {"10 s": make_run(1.0), "300 s": make_run(90.0, 60.0, 1.1), "bpm_of_300_s": 70.0},
+    "long": {
+        "10 s": [make_run(1.0)] * 3,
+        "300 s": [
+            make_run(90.0, wall, gib) for wall, gib in ((60.0, 1.1), (50.0, 1.0), (70.0, 1.9))
+        ],
+        "bpm_of_300_s": 70.0,
+    },
     "encoding": {
         "phone_4K": {"decoding": [make_run(2.0)], "encoding": [make_run(2.4, peak_gib=1.125)]}
     },
