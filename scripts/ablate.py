@@ -33,6 +33,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the trainings (default: 0 1 2)"
     )
     parser.add_argument(
+        "--network-seeds", type=int, nargs="+", help="of DeepPhys and MTTS-CAN (default: the same)"
+    )
+    parser.add_argument(
         "--light", choices=LIGHTS[:2], default="plain", help="of the clips (default: plain)"
     )
     parser.add_argument("--workers", type=int, default=0, help="processes that simulate ahead")
@@ -47,15 +50,20 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     options = vars(parse(argv))
     ways, seeds, out = options.pop("ways"), options.pop("seeds"), options.pop("out")
+    network_seeds = options.pop("network_seeds") or seeds
     ablation = Ablation(base=str(ROOT / "tiny"), **options)
     try:
-        runs = {name: {seed: run_way(ablation, name, seed) for seed in seeds} for name in ways}
+        chosen = {name: network_seeds if WAYS[name].network else seeds for name in ways}
+        runs = {
+            name: {seed: run_way(ablation, name, seed) for seed in own}
+            for name, own in chosen.items()
+        }
     except (ClipError, OSError) as error:
         print(f"train_adapter.py: {error}", file=sys.stderr)
         return 2
     result = describe_run(None) | {"command": describe_command("ablate.py", argv, ROOT)}
     found = {name: ablation.describe_way(name, outcomes) for name, outcomes in runs.items()}
-    settings = ablation.describe() | {"seeds": seeds}
+    settings = ablation.describe() | {"seeds": seeds, "network_seeds": network_seeds}
     write_result(out, result | {"settings": settings, "runs": found})
     print(f"written to {out}")
     return 0

@@ -203,8 +203,8 @@ def test_seeds_are_averaged(tmp_path):
     result["settings"]["light"] = "plain"
     (tmp_path / "results" / "ablation-time.json").write_text(json.dumps(result))
     beside = card_training.tabulate_equal_time(cited.Results(tmp_path))
-    assert f"| {what} | 20 | 1.2 | 10.0 ± 0.6 | 60 ± 6% | 0.60 ± 0.06 |" in beside
-    assert f"| {what}, every weight trained | 8 | 1.2 |" in beside and "3 seeds" in beside
+    assert f"| {what} | 20 | 3 | 1.2 | 10.0 ± 0.6 | 60 ± 6% | 0.60 ± 0.06 |" in beside
+    assert f"| {what}, every weight trained | 8 | 3 | 1.2 |" in beside
     del seeds["1"], seeds["2"]
     parts, objectives = write_tables()
     assert f"| {what} | 9.0 | 50% | 0.50 |" in parts and "clips and one seed." in parts

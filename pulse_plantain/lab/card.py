@@ -348,6 +348,7 @@ def describe_speed(results: Results) -> str:
     model = statistics.median(window["model"] for window in result["window_seconds"])
     start = result["speed"]["start"]["command"]
     process = statistics.median(run["wall"] for run in start)
+    importing = statistics.median(run["cpu"] for run in result["speed"]["start"]["importing"])
     figures, long = result["figures"], ""
 
     def over(clip: str) -> float:
@@ -362,7 +363,8 @@ def describe_speed(results: Results) -> str:
     return (
         f"On a clip of {clip['seconds']:.0f} s, {width} × {height} px, the command takes "
         f"{process:.1f} s from process start to exit, {figures['command_over_import']:.1f} times "
-        f"the CPU time of importing diffusers' pipeline alone; the loaded pipeline takes "
+        f"the CPU time of importing diffusers' pipeline alone ({importing:.1f} s); the loaded "
+        f"pipeline takes "
         f"{figures['call_cpu_s']:.1f} s of CPU, the model's part of one window (VAE, transformer, "
         f"VAE) {model:.2f} s. "
         f"Dividing 10 s into windows takes {over('phone_1080p'):.2f} times the CPU time of "

@@ -114,13 +114,14 @@ def tabulate_equal_time(results: Results) -> str:
     """The adapter beside networks of the field that learn for as long: means over the seeds."""
     name = "ablation-time.json"
     result = results.load(name)
-    head = ["trained", "clips", "CPU minutes", "MAE (bpm)", "within 3 bpm", "AUC"]
+    head = ["trained", "clips", "seeds", "CPU minutes", "MAE (bpm)", "within 3 bpm", "AUC"]
     settings, rows = result["settings"], []
     for run in result["runs"].values():
         rows.append(
             [
                 run["what"],
                 f"{run['steps'] * settings['batch']:,}",
+                str(len(run["seeds"])),
                 f"{statistics.fmean(run['cpu_s'].values()) / 60:.1f}",
                 *_average_figures(run),
             ]
@@ -129,8 +130,8 @@ def tabulate_equal_time(results: Results) -> str:
     return (
         f"{format_table(head, rows)}\n\nThe figures are those of every best guess on "
         f"{figures['clips']} simulated webcam clips of validation subjects, in "
-        f"{settings['light']} light; {len(run['seeds'])} seeds, ± is one standard error over the "
-        f"seeds. The minutes are those of one core, clips and validation included.\n\n"
+        f"{settings['light']} light; ± is one standard error over the seeds. The minutes are those "
+        f"of one core, clips and validation included.\n\n"
         f"Source: {cite(name, result)}."
     )
 
