@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import statistics
 
 import pytest
 from conftest import ROOT, run_script
@@ -126,6 +127,25 @@ def test_what_the_pages_say_of_the_oracles_holds():
     others = [figures[name]["within_3_bpm"] for name in ("GREEN", "CHROM", "POS", "PBV")]
     assert max(others) < mine["within_3_bpm"] - 0.1
     assert mine["clips"] == figures["POS"]["clips"]
+
+
+def test_what_the_pages_say_of_networks_and_of_flow_matching_holds():
+    runs = RESULTS.load("ablation-time.json")["runs"]
+
+    def average(way, figure, steps="1"):
+        return statistics.fmean(its[steps][figure] for its in runs[way]["seeds"].values())
+
+    costs = {way: statistics.fmean(run["cpu_s"].values()) for way, run in runs.items()}
+    for way in ("deepphys", "mttscan"):
+        assert average(way, "within_3_bpm") > average("phasor", "within_3_bpm")
+        assert average(way, "mae_bpm") < 2 / 3 * average("phasor", "mae_bpm")
+        auc = "auc_pulse_against_none"
+        assert average(way, auc) < average("phasor", auc) - 0.15
+        assert 0.8 < costs[way] / costs["phasor"] < 1.25
+    best = max(("1", "2", "4", "8"), key=lambda steps: average("flow", "within_3_bpm", steps))
+    share = f"({average('flow', 'within_3_bpm', best):.0%} within 3 bpm)"
+    text = " ".join((ROOT / "docs" / "training.md").read_text().split())
+    assert best == "4" and f"four steps of the schedule, where it is best {share}" in text
 
 
 def test_what_the_pages_say_of_the_pulse_s_colours_holds():
