@@ -131,7 +131,8 @@ def tabulate_equal_time(results: Results) -> str:
         f"{format_table(head, rows)}\n\nThe figures are those of every best guess on "
         f"{figures['clips']} simulated webcam clips of validation subjects, in "
         f"{settings['light']} light; ± is one standard error over the seeds. The minutes are those "
-        f"of one core, clips and validation included.\n\n"
+        f"of one core, validation included, over the seeds whose cost was logged; clips that "
+        f"another way had kept are not simulated again.\n\n"
         f"Source: {cite(name, result)}."
     )
 
