@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from pulse_plantain.lab.calm_clips import render_calm
 from pulse_plantain.lab.photographs import find_photographs, render_photographs
 from pulse_plantain.lab.synthetic import (
     LIGHTS,
@@ -57,6 +58,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         help="in place of rendered faces: still photographs of this folder, held by a hand under "
         "steady, fluttering or beating light; nothing in them has a pulse",
     )
+    parser.add_argument(
+        "--calm",
+        action="store_true",
+        help="in place of rendered faces: ovals whose colours fluctuate as those of seated people "
+        "do; without a pulse some are under a lamp that beats",
+    )
     return parser.parse_args(argv)
 
 
@@ -72,7 +79,9 @@ def fill_defaults(options: argparse.Namespace) -> None:
     """
     kind, deaf = None, []
     if options.photographs:
-        kind, deaf = "--photographs", ["split", "pulse", "layout", "light", "journeys"]
+        kind, deaf = "--photographs", ["split", "pulse", "layout", "light", "journeys", "calm"]
+    elif options.calm:
+        kind, deaf = "--calm", ["layout", "light", "journeys"]
     elif options.journeys:
         kind, deaf = "--journeys", ["pulse", "layout", "light"]
     values = {name: getattr(options, name) for name in deaf}
@@ -95,6 +104,16 @@ def main(argv: list[str] | None = None) -> int:
         if options.photographs:
             paths = find_photographs(options.photographs)
             render_photographs(options.out, paths, options.count, options.seconds, options.start)
+            return 0
+        if options.calm:
+            render_calm(
+                options.out,
+                options.split,
+                options.count,
+                bool(options.pulse),
+                options.seconds,
+                options.start,
+            )
             return 0
         if options.journeys:
             render_journeys(

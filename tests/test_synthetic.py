@@ -11,10 +11,13 @@ import torch
 from conftest import ROOT, run_script
 from PIL import Image
 
+from pulse_plantain.heart_rate import mean_rate
+from pulse_plantain.lab.baselines import pos
 from pulse_plantain.lab.synthetic import (
     KINDS,
     SEEDS,
     Recipe,
+    draw_course,
     draw_scenes,
     render_frames,
     render_set,
@@ -357,12 +360,58 @@ def test_set_on_disk(tmp_path, capsys):
         ("--journeys --pulse 0 --light camera", "--journeys does not go with --pulse or --light"),
         ("--photographs DIR --journeys", "--photographs does not go with --journeys"),
         ("--photographs DIR --split train", "--photographs does not go with --split"),
+        ("--calm --light camera", "--calm does not go with --light"),
     ],
 )
 def test_options_that_would_say_nothing_are_refused(options, line, tmp_path, capsys):
     assert run_script("synthesize", "--out", str(tmp_path / "a"), *options.split()) == 2
     assert capsys.readouterr().err == f"synthesize.py: {line}: leave it out\n"
     assert not (tmp_path / "a").exists()
+
+
+def test_calm_faces_are_painted_with_and_without_a_pulse(tmp_path):
+    """POS finds the pulse of most, and what is written says which rate that is."""
+    options = ("--calm", "--split", "validation", "--seconds", "8", "--count")
+    folder = tmp_path / "calm"
+    assert run_script("synthesize", "--out", str(folder), *options, "6", "--start", "4000") == 0
+    paths = sorted(folder.glob("*.json"))
+    found = []
+    for path in paths:
+        truth = json.loads(path.read_text())
+        pictures = [picture for _, picture in read_frames(path.with_suffix(".mp4"))]
+        assert len(pictures) == 240 and pictures[0].shape == (192, 192, 3)
+        assert abs(np.mean(truth["rate"]) - truth["bpm"]) < 1
+        colours = np.stack([picture[40:140, 60:130].mean((0, 1)) for picture in pictures])
+        found.append(abs(mean_rate(pos(colours, 30), 30) - truth["bpm"]) < 3)
+    assert np.sum(found) >= 4, found
+
+    written = paths[0].stat().st_mtime_ns
+    assert run_script("synthesize", "--out", str(folder), *options, "1", "--start", "4000") == 0
+    assert paths[0].stat().st_mtime_ns == written
+    null = tmp_path / "null"
+    assert run_script("synthesize", "--out", str(null), *options, "1", "--pulse", "0") == 0
+    assert [json.loads(path.read_text())["bpm"] for path in null.glob("*.json")] == [0.0]
+
+
+def test_a_calm_pulse_is_greenest_and_a_lamp_is_in_the_ground_too():
+    with torch.no_grad():
+        scene = draw_scenes(split_seeds("camera-validation", 256)[::4], webcam=True, kinds=False)
+        beating, still = (
+            draw_course(Draw(scene.seeds, stream=8), scene, torch.full((64,), value), 300, 10.0)
+            for value in (1.0, 0.0)
+        )
+        again = draw_course(Draw(scene.seeds, stream=8), scene, torch.ones(64), 300, 10.0)
+        times = (torch.arange(300) + 0.5).expand(64, -1) / 30
+        pulse, _ = scene.heart.pulse(times)
+    assert torch.equal(beating.skin, again.skin)
+    pulse = pulse - pulse.mean(1, keepdim=True)
+    strength = -(pulse[..., None] * beating.skin).sum(1) / pulse.square().sum(1, keepdim=True)
+    red, green, blue = strength.median(0).values.tolist()
+    assert 0.001 < green < 0.0025 and 0 < red < 0.4 * green and red < blue < 0.8 * green
+    spectrum = torch.fft.rfft(still.skin[..., 1] * torch.hann_window(300)).abs()[:, 7:30]
+    lit = spectrum.amax(1) > 8 * spectrum.median(1).values
+    assert 0.05 < lit.float().mean() < 0.5  # the strongest of the lamps, which are in 40 %
+    assert (still.ground[lit].square().mean((1, 2)) > 0).float().mean() > 0.5
 
 
 def test_bundled_clip_is_the_renderers():

@@ -77,13 +77,22 @@ def read_face_traces(folder: Path) -> list[FaceTrace]:
     return traces
 
 
-def paint(colours: np.ndarray, seed: int = 0) -> Iterator[np.ndarray]:
-    """Pictures [SIZE, SIZE, 3] uint8 of an oval in the colours [n, 3], with noise."""
+def paint(
+    colours: np.ndarray, seed: int = 0, ground: np.ndarray | None = None
+) -> Iterator[np.ndarray]:
+    """Pictures [SIZE, SIZE, 3] uint8 of an oval on a ground, with noise.
+
+    Args:
+        colours: [n, 3] of the oval.
+        seed: of the noise.
+        ground: [n, 3] behind it; None: :data:`GREY` throughout.
+    """
     dice = np.random.default_rng(seed)
     y, x = np.mgrid[0:SIZE, 0:SIZE]
     inside = ((x - CENTRE[0]) / HALF_AXES[0]) ** 2 + ((y - CENTRE[1]) / HALF_AXES[1]) ** 2 <= 1
-    for colour in colours:
-        picture = np.where(inside[..., None], colour, GREY)
+    behind = np.broadcast_to(GREY, colours.shape) if ground is None else ground
+    for colour, other in zip(colours, behind, strict=True):
+        picture = np.where(inside[..., None], colour, other)
         noisy = picture + NOISE * dice.standard_normal(picture.shape, dtype=np.float32)
         yield np.clip(np.round(noisy), 0, 255).astype(np.uint8)
 

@@ -1,5 +1,6 @@
 """Synthetic clips with a known pulse: one scene description, two renderers that agree."""
 
+from .calm import Course, draw_course
 from .draw import LIGHTS, SEEDS, SPLITS, TAKES, name_split, split_seeds, subject_of
 from .faces import SyntheticFaces, simulate_faces, simulate_training_faces
 from .fast import SyntheticBatch, simulate, simulate_batch
@@ -10,6 +11,7 @@ from .frames import (
     render_set,
     render_ubfc2,
     write_clip,
+    write_video,
 )
 from .journeys import Journey
 from .scene import KINDS, Scenes
@@ -21,11 +23,13 @@ __all__ = [
     "SEEDS",
     "SPLITS",
     "TAKES",
+    "Course",
     "Journey",
     "Recipe",
     "Scenes",
     "SyntheticBatch",
     "SyntheticFaces",
+    "draw_course",
     "draw_scenes",
     "name_split",
     "render_frames",
@@ -39,4 +43,5 @@ __all__ = [
     "split_seeds",
     "subject_of",
     "write_clip",
+    "write_video",
 ]
