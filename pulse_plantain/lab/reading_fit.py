@@ -31,6 +31,9 @@ the random walk: what a window shows, and further apart than a breath's swing of
 FINE, COARSE = 0.75, 1.5
 """bpm: widths of the two kernels by which a course of rates is compared with the truth."""
 
+_AT_ONCE = 48
+"""Cases of a fit, three a clip, whose chances are held at once."""
+
 _TYPE = torch.float32
 """Of what is fitted: half the time of float64, and the same numbers to three digits."""
 
@@ -261,6 +264,7 @@ class Fit:
             _make_case(evidence[number], kept, weight, first[number])
             for number, kept, weight in thin(evidence)
         ]
+        self._parts = [self.cases[i : i + _AT_ONCE] for i in range(0, len(self.cases), _AT_ONCE)]
         stacked = posterior.stack_witnesses(w for one in evidence for w in one.witnesses)
         self.lines, self.signs, self.seconds = (values.to(_TYPE) for values in stacked)
         self.moves = tuple(part.to(_TYPE) for part in posterior.make_transitions(self.start))
@@ -290,15 +294,30 @@ class Fit:
         values["beats"] = torch.stack([tilt, -torch.nn.functional.softplus(bend)])
         return SimpleNamespace(mean=self.start.mean, spread=self.start.spread, **values)
 
-    def loss(self) -> torch.Tensor:
-        """Mean over clips of minus the logarithm of the chance of the truth."""
+    def losses(self) -> Iterator[torch.Tensor]:
+        """Parts of the loss, a few clips in each: so a fit of many clips holds little memory.
+
+        Their sum is the mean over clips of minus the logarithm of the chance of the truth, with
+        the ridge.
+        """
+        total = sum(case.weight for case in self.cases)
+        for part in self._parts:
+            yield self._sum_losses(part) / total
+        small = [self.values[name][1:].square().sum() for name in ("trust", "silence", "lit")]
+        yield self.ridge * torch.stack(small).sum()
+
+    def _sum_losses(self, cases: Sequence[_Case]) -> torch.Tensor:
+        """Weighted sum of the losses of some cases."""
         weights = self._current()
-        said, trust = posterior.weigh(self.lines, self.signs, self.seconds, weights)
-        losses, total = [], 0.0
+        rows, place = torch.cat([case.rows for case in cases]).unique(return_inverse=True)
+        places = place.split([len(case.rows) for case in cases])
+        said, trust = posterior.weigh(
+            self.lines[rows], self.signs[rows], self.seconds[rows], weights
+        )
+        losses = []
         by_length: dict[int, list[tuple[_Case, torch.Tensor]]] = {}
-        for case in self.cases:
-            rows = case.rows
-            evidence = posterior.add_up(said[rows], trust[rows], case.placing, weights)
+        for case, kept in zip(cases, places, strict=True):
+            evidence = posterior.add_up(said[kept], trust[kept], case.placing, weights)
             by_length.setdefault(len(evidence), []).append((case, evidence))
         for group in by_length.values():
             evidence = torch.stack([one for _, one in group])
@@ -307,11 +326,7 @@ class Fit:
             right = (aims * chances).sum(-1).clamp(min=1e-12).log().mean((0, 2))
             factors = torch.tensor([case.weight for case, _ in group], dtype=right.dtype)
             losses.append(-(factors * right).sum())
-            total += float(factors.sum())
-        small = sum(
-            v[1:].square().sum() for n, v in self.values.items() if n in ("trust", "silence", "lit")
-        )
-        return torch.stack(losses).sum() / total + self.ridge * small
+        return torch.stack(losses).sum()
 
     def run(self, steps: int = 60, rate: float = 0.08) -> Weights:
         """Fit, and return the weights."""
@@ -320,11 +335,13 @@ class Fit:
         bar = tqdm(range(steps), desc="fit", unit="step")
         for _ in bar:
             optimizer.zero_grad()
-            loss = self.loss()
-            loss.backward()
+            loss = 0.0
+            for part in self.losses():
+                part.backward()
+                loss += part.item()
             optimizer.step()
             schedule.step()
-            bar.set_postfix(loss=f"{loss.item():.4f}")
+            bar.set_postfix(loss=f"{loss:.4f}")
         fitted: dict[str, Any] = {}
         for name, value in vars(self._current()).items():
             if name in _FITTED:
