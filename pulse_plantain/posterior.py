@@ -110,37 +110,37 @@ class Weights:
         restart: chance per second that the rate jumps anywhere.
     """
 
-    mean: Sequence[float] = (-0.5333, -7.4728, 0.9328, -1.2305, -2.0578, 0.4442, -2.0822, -4.1109)
-    spread: Sequence[float] = (1.9759, 0.8229, 0.0289, 1.1163, 1.6174, 0.5129, 2.5569, 2.4038)
-    sharpness: float = 6.5145
-    doubt: float = 0.0686
+    mean: Sequence[float] = (-0.9579, -7.6702, 0.9318, -1.2818, -2.1536, 0.5008, -1.3079, -3.6072)
+    spread: Sequence[float] = (1.9043, 0.777, 0.0265, 0.9278, 1.7019, 0.5583, 2.4524, 2.5653)
+    sharpness: float = 6.4439
+    doubt: float = 0.0772
     trust: Sequence[float] = (
-        0.623,
-        0.3771,
-        0.2155,
-        0.2447,
-        0.392,
-        0.5539,
-        -0.3338,
-        -0.3004,
-        -0.4656,
+        0.5066,
+        0.3133,
+        0.1717,
+        0.3151,
+        0.7146,
+        0.5307,
+        -0.3632,
+        -0.2381,
+        -0.3344,
     )
-    beats: Sequence[float] = (-0.1681, -0.3793)
+    beats: Sequence[float] = (0.8759, -0.4611)
     silence: Sequence[float] = (
-        0.6056,
-        -0.6468,
-        -1.0698,
-        -1.1206,
-        -0.3758,
-        0.4952,
-        0.6812,
-        0.7958,
-        0.1659,
+        0.6456,
+        -0.6728,
+        -1.0789,
+        -0.5893,
+        -0.1417,
+        0.3903,
+        0.5023,
+        0.8117,
+        0.2459,
     )
-    lit: Sequence[float] = (-2.8951, 0.0, 0.0, 0.0, 0.0, -0.1246, 0.7218, 0.9339, 0.7464)
-    scale: float = 1.3521
-    overlap: float = 0.943
-    quiet: float = 0.179
+    lit: Sequence[float] = (-2.7331, 0.0, 0.0, 0.0, 0.0, -0.3147, 0.5561, 1.0385, 1.1566)
+    scale: float = 1.315
+    overlap: float = 0.9
+    quiet: float = 0.2661
     present: float = 0.5
     change: float = 1 / 60
     drift: float = 0.0152
