@@ -1,6 +1,6 @@
 """Clips of calm faces, painted as ovals whose colours fluctuate as those of seated people do.
 
-Beside the rendered faces in camera light, which are harder than most recordings, the reading is
+Beside the rendered faces in camera light, which are harder than most recordings, the reading can be
 fitted to these, with and without a pulse.
 """
 
@@ -30,8 +30,8 @@ from pulse_plantain.lab.synthetic import (
 from pulse_plantain.lab.synthetic.draw import Draw
 
 QUALITIES = (4.0, 12.0)
-"""x264's rate factors, of every other clip: nearly without loss, and a tenth of the size: from 14
-on POS loses the pulse of some of them."""
+"""x264's rate factors, of every other clip: nearly without loss, and a fraction of the size: at 14
+POS loses the pulse of some of them."""
 
 
 def render_calm(
