@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from conftest import run_script
 from stand_ins import NONE, READING
 
@@ -53,6 +54,22 @@ def test_the_fit_learns_what_tells_a_pulse_from_none(evidence):
     silent = [row for row in rows if not row["reference"]]
     assert np.mean([abs(row["bpm"] - row["reference"]) <= 3 for row in beating]) > 0.8
     assert max(row["confidence"] for row in silent) < np.median([r["confidence"] for r in beating])
+
+
+def test_a_fit_in_parts_is_the_fit_at_once(evidence, monkeypatch):
+    """Neither the loss nor its slopes depend on how many clips are held at once."""
+    sums, slopes = [], []
+    for held in (7, 10_000):
+        monkeypatch.setattr(reading_fit, "_AT_ONCE", held)
+        fit = reading_fit.Fit(evidence, READING)
+        parts = list(fit.losses())
+        values = list(fit.values.values())
+        assert len(parts) == 1 + int(np.ceil(len(fit.cases) / held))
+        sums.append(sum(part.item() for part in parts))
+        slope = torch.autograd.grad(torch.stack(parts).sum(), values)
+        slopes.append(torch.cat([one.ravel() for one in slope]))
+    assert abs(sums[0] - sums[1]) < 1e-4 * sums[1]
+    assert torch.allclose(*slopes, rtol=1e-3, atol=1e-5) and slopes[0].abs().max() > 0.01
 
 
 def test_evidence_is_kept_whole(evidence, tmp_path):
