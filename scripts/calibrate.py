@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from pulse_plantain.adapter import WEIGHTS_FILE, set_pulse_values
 from pulse_plantain.lab.calibration import calibrate
@@ -53,7 +52,6 @@ def main(argv: list[str] | None = None) -> int:
     """Fit, write the numbers into the adapter, and what was found into results."""
     argv = sys.argv[1:] if argv is None else argv
     args = parse(argv)
-    torch.set_flush_denormal(True)  # chances of next to nothing would make the fit ten times slower
     try:
         pipe = load_pipeline(args.model, str(args.adapter))
         pipe.set_progress_bar_config(disable=True)

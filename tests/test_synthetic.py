@@ -389,8 +389,15 @@ def test_calm_faces_are_painted_with_and_without_a_pulse(tmp_path):
     assert run_script("synthesize", "--out", str(folder), *options, "1", "--start", "4000") == 0
     assert paths[0].stat().st_mtime_ns == written
     null = tmp_path / "null"
-    assert run_script("synthesize", "--out", str(null), *options, "1", "--pulse", "0") == 0
+    still = (*options, "1", "--start", "4000", "--pulse", "0")
+    assert run_script("synthesize", "--out", str(null), *still) == 0
     assert [json.loads(path.read_text())["bpm"] for path in null.glob("*.json")] == [0.0]
+    beating, none = (
+        np.array([picture[40:140, 60:130, 1].mean() for _, picture in read_frames(path)])
+        for path in (paths[0].with_suffix(".mp4"), next(null.glob("*.mp4")))
+    )
+    truth = json.loads(paths[0].read_text())
+    assert abs(mean_rate(beating - none, 30) - truth["bpm"]) < 1  # they differ by the pulse alone
 
 
 def test_a_calm_pulse_is_greenest_and_a_lamp_is_in_the_ground_too():

@@ -13,21 +13,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from pulse_plantain.files import write_files
 from pulse_plantain.lab.painted import FPS, GREY, SIZE, paint
 from pulse_plantain.lab.synthetic import (
-    TAKES,
     Recipe,
     draw_course,
     draw_scenes,
     name_split,
-    split_seeds,
     subject_of,
     write_video,
 )
 from pulse_plantain.lab.synthetic.draw import Draw
+from pulse_plantain.lab.synthetic.frames import describe_heart, list_clips
 
 QUALITIES = (4.0, 12.0)
 """x264's rate factors, of every other clip: nearly without loss, and a fraction of the size: at 14
@@ -52,8 +50,7 @@ def render_calm(
     """
     folder.mkdir(parents=True, exist_ok=True)
     name = name_split(split, "camera")
-    seeds = split_seeds(name, count * TAKES, start * TAKES)[::TAKES]
-    for number, seed in enumerate(tqdm(seeds, desc=f"painting {name}", unit="clip"), start):
+    for number, seed in enumerate(list_clips(name, count, start), start):
         path = folder / f"calm-{name}-{subject_of(seed)}.mp4"
         if not path.with_suffix(".json").exists():
             _write_clip(path, seed, pulse, seconds, QUALITIES[number % len(QUALITIES)])
@@ -70,7 +67,6 @@ def _write_clip(path: Path, seed: int, pulse: bool, seconds: float, quality: flo
     skin = 255 * skin ** (1 / scene.camera.gamma[:, None])
     colours = (skin * (1 + course.skin[0])).numpy()
     ground = np.array(GREY) * (1 + course.ground[0].numpy())
-    times = torch.arange(round(64 * seconds))[None] / 64
     truth: dict[str, Any] = {
         "seed": seed,
         "subject": subject_of(seed),
@@ -78,8 +74,7 @@ def _write_clip(path: Path, seed: int, pulse: bool, seconds: float, quality: flo
         "seconds": seconds,
         "fps": FPS,
         "quality": quality,
-        "times": times[0].tolist(),
-        "rate": (scene.heart.phase(times)[0].diff() * (64 * 30 / torch.pi)).tolist(),
+        **describe_heart(scene, seconds)[1],
         "strata": {"kind": "calm"},
     }
 

@@ -172,8 +172,7 @@ def describe_clip(
         stamps: times of its frames in s.
         seconds: its length.
     """
-    times = torch.arange(int(seconds * _BVP_RATE))[None] / _BVP_RATE
-    phase = scene.heart.phase(times)[0]
+    times, heart = describe_heart(scene, seconds)
     beating = float(scene.pulse.amplitude) > 0
     return {
         "seed": scene.seeds[0],
@@ -184,12 +183,18 @@ def describe_clip(
         **asdict(recipe),
         "face_box": _find_face(scene, recipe.size),
         "frame_times": [round(t, 6) for t in stamps],
-        "times": times[0].tolist(),
+        **heart,
         "bvp": (beating * scene.heart.pulse(times)[0][0]).tolist(),
-        "phase": phase.tolist(),
-        "rate": (phase.diff() * (_BVP_RATE * 30 / torch.pi)).tolist(),
         "strata": _describe_strata(scene, recipe),
     }
+
+
+def describe_heart(scene: Scenes, seconds: float) -> tuple[torch.Tensor, dict[str, Any]]:
+    """An even clock [1, T] in s, and ``times``, ``phase`` and ``rate`` of :func:`describe_clip`."""
+    times = torch.arange(int(seconds * _BVP_RATE))[None] / _BVP_RATE
+    phase = scene.heart.phase(times)[0]
+    rate = phase.diff() * (_BVP_RATE * 30 / torch.pi)
+    return times, {"times": times[0].tolist(), "phase": phase.tolist(), "rate": rate.tolist()}
 
 
 def _find_face(scene, size):
@@ -342,7 +347,7 @@ def render_set(
         light: one of draw.LIGHTS; each has subjects of its own.
     """
     split = name_split(split, light)
-    for seed in _list_clips(split, count, start, progress):
+    for seed in list_clips(split, count, start, progress):
         path = Path(folder) / f"{split}-{subject_of(seed)}.mp4"
         if not path.with_suffix(".json").exists():
             write_clip(path, seed, seconds, pulse, light=light)
@@ -362,7 +367,7 @@ def render_journeys(
         folder, split, count, seconds, start, progress: see :func:`render_set`.
     """
     split = name_split(split, "camera")
-    for seed in _list_clips(split, count, start, progress):
+    for seed in list_clips(split, count, start, progress):
         path = Path(folder) / f"journey-{split}-{subject_of(seed)}.mp4"
         if not path.with_suffix(".json").exists():
             journey = Journey.draw(seed, seconds)
@@ -389,14 +394,14 @@ def render_ubfc2(
     Args:
         folder, split, count, pulse, seconds, start, progress, light: see :func:`render_set`.
     """
-    for seed in _list_clips(name_split(split, light), count, start, progress):
+    for seed in list_clips(name_split(split, light), count, start, progress):
         place = Path(folder) / f"subject{subject_of(seed)}"
         if not (place / "ground_truth.txt").exists():
             _write_ubfc2_clip(place, seed, pulse, seconds, light)
 
 
-def _list_clips(split, count, start, progress):
-    """Seeds of ``count`` subjects, behind a progress bar."""
+def list_clips(split: str, count: int, start: int, progress: bool = True) -> Iterable[int]:
+    """Seeds of ``count`` subjects of a split and light, behind a progress bar."""
     seeds = split_seeds(split, count * TAKES, start * TAKES)[::TAKES]
     return tqdm(seeds, desc=f"rendering {split}", unit="clip", disable=not progress)
 
