@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from clips import box_means
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -17,7 +17,13 @@ from pulse_plantain.posterior import RATES, Posterior, Weights, Witness
 from pulse_plantain.sheet import SheetGeometry, field_to_sheet, sheet_to_field
 from pulse_plantain.video import ClipError
 
-few = settings(max_examples=40, derandomize=True, deadline=None, database=None)
+few = settings(
+    max_examples=40,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],  # nothing here is about time
+    database=None,
+)
 
 # -------------------------------------------------------------------------------------- bijection
 
