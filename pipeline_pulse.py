@@ -18,6 +18,7 @@ if __package__:  # loaded by diffusers, which copies the modules that are named 
     from .pulse_plantain.flux2 import encode_images
     from .pulse_plantain.heart_rate import fft_rate
     from .pulse_plantain.lora import find_layers
+    from .pulse_plantain.memory import let_go
     from .pulse_plantain.output import PulseOutput, PulseWindow
     from .pulse_plantain.parts import Part
     from .pulse_plantain.pipeline import GPU_DTYPES, PulsePipeline

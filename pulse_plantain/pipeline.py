@@ -27,6 +27,7 @@ from transformers import (
 
 from . import adapter, calls, contact_sheet, flux2, lora, parts, posterior, search, sheet, video
 from . import drawing as drawings
+from . import memory as memories
 from . import output as outputs
 from . import reading as reader
 from . import saved_sheet as saved
@@ -409,7 +410,7 @@ class PulsePipeline(Flux2KleinPipeline):
             looking = self.start_search(lengths, drawing, crop)
             for group in chain([first], groups):
                 looking.take(group)
-                group.clear()  # its memory is that of a whole picture's windows
+                memories.let_go(group)  # a whole picture's windows
                 if call.interrupted:
                     break
 
@@ -476,7 +477,7 @@ class PulsePipeline(Flux2KleinPipeline):
                 output = outputs.assemble_output(looking.drawn, read, form, call.interrupted, span)
                 output.lost = replace(lost)
                 yield output
-                group = []
+                memories.let_go(group)
         self.maybe_free_model_hooks()
 
     def encode_clip(
@@ -550,8 +551,7 @@ class PulsePipeline(Flux2KleinPipeline):
         """Where the flow starts, [ensemble * windows, N, 4 C], member by member.
 
         The motion sheets' tokens [windows, N, 4 C], exactly so for one drawing without a generator;
-        else with noise of `noise_scale` added, all of it drawn at once so that the batch size does
-        not matter.
+        else with noise of `noise_scale`, drawn at once so that the batch size does not matter.
         """
         latents = motion.repeat(ensemble_size, 1, 1).to(flux2.find_dtype(self.transformer))
         if ensemble_size == 1 and generator is None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from . import ahead, cells, sheet, video
 from . import clock as clocks
@@ -42,57 +44,62 @@ class RunningMeans:
     picture by half the time to its two neighbours, and damp a sinusoid of frequency f at interval
     d by sinc(f d)^2 (under 1 % at 1.5 Hz and 30 fps).
 
-    The area under the signal is kept up to each stamp, so a mean costs the same over any interval.
+    Only the values themselves are kept. A mean is the sum of the few that lie in and next to its
+    interval, by their weights, so windows that overlap cost no more than what they add up.
 
     Attributes:
         stamps: s, rising.
         values: one a stamp; before the first and after the last the value stands.
-        areas: under the signal, from the first stamp ever added to each.
     """
 
     def __init__(self) -> None:
         self.stamps: deque[float] = deque()
         self.values: deque[np.ndarray] = deque()
-        self.areas: deque[np.ndarray] = deque()
 
     def add(self, stamp: float, value: np.ndarray) -> None:
         """Take the value at a stamp in s, later than those before."""
-        area = np.zeros(value.shape)
-        if self.stamps:
-            area = (value + self.values[-1]) * np.float64((stamp - self.stamps[-1]) / 2)
-            area += self.areas[-1]
         self.stamps.append(stamp)
         self.values.append(value)
-        self.areas.append(area)
 
     def forget(self, stamp: float) -> None:
         """Drop what no interval from ``stamp`` on needs; one value before it still is."""
         while len(self.stamps) > 1 and self.stamps[1] <= stamp:
             self.stamps.popleft()
             self.values.popleft()
-            self.areas.popleft()
 
     def measure(self, edges: np.ndarray) -> np.ndarray:
         """Means [m, ...] float64 over the intervals between edges [m + 1] in s, rising."""
-        stamps = np.array(self.stamps)
-        last = len(stamps) - 1
-        left = np.searchsorted(stamps, edges, side="right") - 1
-        means = np.empty((len(edges) - 1, *self.values[0].shape))
-        before: Any = None  # area up to the last edge
-        for number, (edge, knot) in enumerate(zip(edges, left, strict=True)):
-            start = max(knot, 0)
-            value, area, into = self.values[start], self.areas[start], edge - stamps[start]
-            if 0 <= knot < last:
-                slope = (self.values[knot + 1] - value) / (stamps[knot + 1] - stamps[knot])
-                value = value + slope * float(into / 2)
-            upto = value * np.float64(into)
-            upto += area
-            if number:
-                mean = means[number - 1, ...]  # an array even of single numbers
-                np.subtract(upto, before, out=mean)
-                mean /= edge - edges[number - 1]
-            before = upto
+        weights, values = weigh_knots(np.array(self.stamps), edges), list(self.values)
+        means = np.empty((len(edges) - 1, *values[0].shape))
+        for row, (start, end) in enumerate(pairwise(weights.indptr)):
+            near = np.stack([values[knot] for knot in weights.indices[start:end]])
+            means[row] = np.tensordot(weights.data[start:end], near, 1)
         return means
+
+
+def weigh_knots(stamps: np.ndarray, edges: np.ndarray) -> sparse.csr_array:
+    """Weights of values at stamps in the means of the signal that runs straight between them.
+
+    Args:
+        stamps: [n] s, rising; before the first and after the last the value stands.
+        edges: [m + 1] s, rising, of the intervals.
+
+    Returns:
+        [m, n], every row sums to 1.
+    """
+    inside = stamps[(stamps > edges[0]) & (stamps < edges[-1])]
+    bounds = np.union1d(edges, inside)  # between two of them the signal is straight
+    middle, length = (bounds[1:] + bounds[:-1]) / 2, np.diff(bounds)
+    row = np.clip(np.searchsorted(edges, middle) - 1, 0, None)  # a stamp may be as good as an edge
+    share = length / np.diff(edges)[row]
+    place = np.interp(middle, stamps, np.arange(len(stamps)))  # of the middle, in stamps
+    left = np.minimum(place.astype(int), max(len(stamps) - 2, 0))
+    right = np.minimum(left + 1, len(stamps) - 1)
+    data = np.concatenate([share * (1 - place + left), share * (place - left)])
+    both = np.concatenate([row, row]), np.concatenate([left, right])
+    weights = sparse.coo_array((data, both), (len(edges) - 1, len(stamps))).tocsr()
+    weights.eliminate_zeros()
+    return weights
 
 
 class _MeanPicture:

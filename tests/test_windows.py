@@ -50,6 +50,14 @@ def test_box_means_of_straight_lines_are_exact():
         )
 
 
+def test_stamps_that_are_as_good_as_an_edge_weigh_what_they_should():
+    edges = np.linspace(0.1, 0.9, 9)
+    for off in (-1, 0, 1):
+        stamps = np.nextafter(edges, edges + off)
+        means = box_means(stamps, np.arange(9.0), edges)
+        np.testing.assert_allclose(means, np.arange(8) + 0.5, atol=1e-12)
+
+
 @pytest.mark.parametrize("rate", [0.7, 1.1, 1.6])
 def test_a_fifth_of_a_grey_level_is_recovered(rate):
     stamps = np.arange(240) / 30
