@@ -12,6 +12,7 @@ from pulse_plantain.files import write_files
 from pulse_plantain.lab.light_measuring import (
     SEATED,
     draw_figure,
+    measure_shape,
     read_traces,
     simulate_windows,
     summarize,
@@ -43,7 +44,11 @@ def main(argv: list[str] | None = None) -> int:
         if args.traces:
             groups["two face traces with contact PPG"] = read_traces(args.traces)
         figures = {
-            name: {"windows": len(windows), "figures": summarize(windows)}
+            name: {
+                "windows": len(windows),
+                "figures": summarize(windows),
+                "second harmonic": measure_shape(windows),
+            }
             for name, windows in groups.items()
         }
         result = describe_run(seed=0) | {
@@ -64,6 +69,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{name}, {group['windows']} windows")
         for figure_name, (low, middle, high) in group["figures"].items():
             print(f"  {figure_name:18} {middle:6.3f}  ({low:.3f} to {high:.3f})")
+        print(
+            "  second harmonic: {size:.2f}, {lead:.2f} rad ahead".format(**group["second harmonic"])
+        )
     return 0
 
 

@@ -23,6 +23,7 @@ from pulse_plantain.lab.synthetic import (
     subject_of,
 )
 from pulse_plantain.lab.synthetic import fast as fast_path
+from pulse_plantain.lab.synthetic.fast import draw_training_scenes
 from pulse_plantain.sheet import Layout, SheetGeometry
 from pulse_plantain.video import ClipError, Clock
 from pulse_plantain.windows import encode_windows
@@ -238,6 +239,42 @@ def test_what_is_out_of_step_is_no_pulse_of_red():
     assert figures["in step B/G"] == pytest.approx(-0.5, abs=0.02)
 
 
+def test_training_pulses_in_camera_light_have_more_shapes_and_livelier_rates():
+    seeds = range(split_seeds("camera-train", 1)[0], split_seeds("camera-train", 1)[0] + 64)
+    same, varied = [], []
+    for (_, plain), (_, camera) in zip(
+        draw_training_scenes(seeds), draw_training_scenes(seeds, "camera"), strict=True
+    ):
+        assert torch.equal(plain.heart.rate, camera.heart.rate)
+        kept = (plain.heart.harmonics == camera.heart.harmonics).all(1)
+        assert torch.equal(kept, (plain.heart.depth == camera.heart.depth).all(1))
+        same.append(kept)
+        varied.append((camera.heart.harmonics[~kept], camera.heart.depth[~kept]))
+    assert 0.2 < torch.cat(same).float().mean() < 0.5
+    harmonics, depth = (torch.cat(parts) for parts in zip(*varied, strict=True))
+    torch.testing.assert_close(harmonics[:, 0], torch.ones(len(harmonics), dtype=torch.cfloat))
+    turn = harmonics[:, 1]
+    torch.testing.assert_close(harmonics[:, 3], turn**3)
+    assert float(turn.angle().min()) >= 0 and float(turn.abs().max()) < 0.6
+    for low, high in ((0, 1), (1, 2), (2, 3.2)):  # narrow peaks, fast rises, broad peaks
+        assert ((turn.angle() >= low) & (turn.angle() < high)).float().mean() > 0.15
+    assert 0.05 < float((depth.square().sum(1) / 2).sqrt().median()) < 0.09  # SDNN of recorded ones
+
+
+@pytest.mark.parametrize(("size", "lead"), [(0.2, 2.5), (0.4, 1.4), (0.3, -1.0)])
+def test_the_shape_of_a_pulse_is_read_under_grey_light_of_its_own(size, lead):
+    phase = 2 * np.pi * 1.25 * (np.arange(96) + 0.5) / 12
+    windows = []
+    for seed in range(9):
+        dice = np.random.default_rng(seed)
+        start, light = dice.uniform(0, 6), 1e-2 * dice.standard_normal(96)
+        blood = np.cos(phase + start) + size * np.cos(2 * (phase + start) + lead)
+        trace = 1 + light[:, None] - np.outer(blood, [3e-4, 2e-3, 1e-3])
+        windows.append(Window(trace, phase))
+    shape = light_measuring.measure_shape(windows)
+    assert shape == {"size": pytest.approx(size, abs=0.01), "lead": pytest.approx(lead, abs=0.03)}
+
+
 def test_traces_become_windows_and_a_table(tmp_path):
     time = np.arange(0, 30, 1 / 60)
     beat = np.cos(2 * np.pi * 1.2 * time)
@@ -249,6 +286,9 @@ def test_traces_become_windows_and_a_table(tmp_path):
     options = ["--count", "8", "--traces", tmp_path, "--out", tmp_path]
     assert run_script("measure_light", *options) == 0
     result = json.loads((tmp_path / "light.json").read_text())
+    assert all(
+        set(group["second harmonic"]) == {"size", "lead"} for group in result["groups"].values()
+    )
     assert len(result["groups"]) == 3 and str(tmp_path.parent) not in json.dumps(result)
     assert (tmp_path / "light.png").stat().st_size > 10_000
     (tmp_path / "none").mkdir()

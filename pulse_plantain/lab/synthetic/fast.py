@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pulse_plantain.sheet import Layout
 
-from .draw import Draw
+from .draw import LIGHTS, Draw
 from .scene import Layers, Moment, Scenes
 from .signals import TAU
 from .staging import draw_scenes
@@ -275,7 +275,8 @@ def draw_training_scenes(
 
     Every kind of clip and crops are among them; of each 32 seeds the first 8 go to all extremes,
     the others are webcam scenes. Fewer hearts are near rest than in the clips that are measured
-    (:data:`RESTING`).
+    (:data:`RESTING`), and in all lights but the plain one their pulses have more shapes
+    (:meth:`Heart.vary`).
 
     Args:
         seeds: integers >= 0.
@@ -287,16 +288,17 @@ def draw_training_scenes(
         chosen = [i for i, seed in enumerate(seeds) if (seed // 8 % 4 > 0) == webcam]
         for start in range(0, len(chosen), at_once):
             some = chosen[start : start + at_once]
-            yield (
-                some,
-                draw_scenes(
-                    [seeds[i] for i in some],
-                    webcam=webcam,
-                    crops=True,
-                    resting=RESTING,
-                    light=light,
-                ),
+            scenes = draw_scenes(
+                [seeds[i] for i in some],
+                webcam=webcam,
+                crops=True,
+                resting=RESTING,
+                light=light,
             )
+            if light != LIGHTS[0]:
+                heart = scenes.heart.vary(Draw(scenes.seeds, stream=9))
+                scenes = replace(scenes, heart=heart)
+            yield some, scenes
 
 
 @torch.no_grad()
