@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import av
 import torch
 from PIL import Image
 
 from pulse_plantain.calls import WITHOUT_EFFECT
 from pulse_plantain.contact_sheet import GRID, SECONDS, open_contact_sheet
+from pulse_plantain.containers import open_container
 from pulse_plantain.loading import load_served
 from pulse_plantain.output import PulseOutput
 from pulse_plantain.plots import list_beat_moments, plot_result
@@ -376,12 +376,9 @@ def save_video(content: bytes, path: Path) -> Path:
         ValueError: if it is no video, or its pictures are larger than :data:`MOST_PIXELS`.
     """
     path.write_bytes(content)
-    try:
-        with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
-            for stream in container.streams.video:
-                refuse_large(stream.width, stream.height)
-    except av.FFmpegError:
-        raise ValueError("not a video that can be read") from None
+    with open_container(f"file:{path}", "the clip") as container:
+        for stream in container.streams.video:
+            refuse_large(stream.width, stream.height)
     return path
 
 

@@ -50,15 +50,19 @@ def open_container(
         source: what ``av.open`` takes.
         name: for messages.
         form: FFmpeg's name of the format, where the source does not show it.
-        lists: whether it may be a list of other files or streams, as HLS is.
+        lists: whether it may be a list of other files or streams, as HLS is; else nothing but
+            files of this machine is opened.
         kind: what it should be, for messages.
 
     Raises:
         ClipError: if it cannot be opened, or holds no pictures.
     """
+    options = {"max_pixels": str(MOST_PIXELS)}
+    if not lists:
+        options["protocol_whitelist"] = "file"
     try:
         container = av.open(
-            source, format=form, metadata_errors="replace", options={"max_pixels": str(MOST_PIXELS)}
+            source, mode="r", format=form, metadata_errors="replace", options=options
         )
     except Exception as error:
         raise clock.ClipError(

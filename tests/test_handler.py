@@ -373,6 +373,25 @@ def sound(path):
     return path.read_bytes()
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+@pytest.mark.parametrize("title", [b"\xff\xfe\xf0\x80\x99\xc3\xa9\xff", b"\xc3\x28Fr\xfchling"])
+def test_a_title_in_no_known_alphabet_is_no_reason_to_refuse_a_clip(
+    endpoint, tmp_path, name, title
+):
+    with av.open(str(tmp_path / name), "w") as file:
+        file.metadata["title"] = len(title) * "X"
+        stream = file.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(60):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8))))
+        file.mux(stream.encode())
+    content = (tmp_path / name).read_bytes()
+    assert content.count(len(title) * b"X") == 1
+    content = content.replace(len(title) * b"X", title)
+    answer = endpoint({"inputs": base64_of(content), "parameters": {"output": "json", "window": 5}})
+    assert answer["windows"] and answer["bpm"] is None  # a film of black alone
+
+
 def huge_png(side):
     """The PNG of one colour that says it has side x side pixels."""
 
