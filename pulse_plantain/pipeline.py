@@ -284,8 +284,6 @@ class PulsePipeline(Flux2KleinPipeline):
             raise ValueError(f'output_type must be "np" or "pt", got {output_type!r}')
         if output_uncertainty and drawing.ensemble_size == 1:
             raise ValueError("output_uncertainty needs an ensemble_size above 1")
-        if self._before_adapter is not None:
-            lora.check_at_work(self.transformer)
 
     @torch.no_grad()
     def __call__(  # noqa: PLR0913, PLR0917 - the call of a diffusers pipeline
@@ -484,6 +482,8 @@ class PulsePipeline(Flux2KleinPipeline):
         self, clip, clock: video.Clock, lengths: Sequence[float], stride: float | None, crop, lost
     ) -> Iterator[windowing.ClipWindow]:
         """Windows of a clip, divided finely where parts of the picture are to be looked at."""
+        if self._before_adapter is not None:  # whoever asks for windows is going to draw
+            lora.check_at_work(self.transformer)
         layout = self.layout
         if crop is None:
             layout = search.divide_finely(layout.geometry.samples)
