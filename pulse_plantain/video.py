@@ -277,8 +277,7 @@ def _read_container(source, name, lost, threads):
 def _open_file(file: Any, name: str, lost: Lost) -> _Opened:
     """Read the start of a binary file object, which stays open when it has been read."""
     try:
-        rewinds = hasattr(file, "seek") and getattr(file, "seekable", lambda: True)()
-        if rewinds:
+        if rewinds := containers.can_rewind(file):
             file.seek(0)
         start = file.read(12)
         whole = file
@@ -294,29 +293,8 @@ def _open_file(file: Any, name: str, lost: Lost) -> _Opened:
         return _Opened(name, animations.read_animation_file(whole, name), paced=False)
     if rewinds:
         file.seek(0)
-    source = file if rewinds else _Pipe(start, file)
+    source = file if rewinds else containers.Pipe(start, file)
     return _Opened(name, _read_container(source, name, lost, threads=rewinds))
-
-
-class _Pipe:
-    """A file object that cannot be rewound, with what has been read of it put back in front.
-
-    Args:
-        start: what has been read.
-        file: the rest.
-    """
-
-    def __init__(self, start: bytes, file: Any):
-        self._start, self._file = start, file
-
-    def read(self, size: int = -1) -> bytes:
-        """Up to ``size`` bytes."""
-        if not self._start:
-            return self._file.read(size)
-        start, self._start = self._start, b""
-        if 0 <= size < len(start):
-            start, self._start = start[:size], start[size:]
-        return start
 
 
 def _open_frames(clip: Any) -> Iterator[Stamped]:
