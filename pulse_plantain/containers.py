@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -486,7 +485,7 @@ def _read_duration(text):
     """Seconds of Matroska's "00:01:02.345", None where there are none."""
     try:
         hours, minutes, seconds = text.split(":")
-        return 3600 * int(hours) + 60 * int(minutes) + float(Fraction(seconds))
+        return 3600 * int(hours) + 60 * int(minutes) + clock.read_number(seconds)
     except (ValueError, ArithmeticError):
         return None
 

@@ -109,7 +109,8 @@ def read_pictures(
         if latest is None:
             first = stamp
         elif not -1 <= stamp - latest <= clocks.LONGEST_PAUSE:
-            raise ClipError(f"{name}: time stamps jump from {latest:.2f} to {stamp:.2f} s")
+            jump = f"from {clocks.write_seconds(latest)} to {clocks.write_seconds(stamp)} s"
+            raise ClipError(f"{name}: time stamps jump {jump}")
         elif stamp <= latest:
             lost.disordered += 1
             continue
