@@ -277,6 +277,8 @@ def _read_container(source, name, lost, threads):
 
 def _open_file(file: Any, name: str, lost: Lost) -> _Opened:
     """Read the start of a binary file object, which stays open when it has been read."""
+    if getattr(file, "closed", False) is True:
+        raise ClipError(f"{name}: the file is closed")
     try:
         if rewinds := containers.can_rewind(file):
             file.seek(0)
