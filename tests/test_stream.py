@@ -11,6 +11,7 @@ from clips import small_clip
 
 from pulse_plantain import stream
 from pulse_plantain.lab.fuzzing import make_clip
+from pulse_plantain.live import Source
 from pulse_plantain.video import ClipError, Clock, Lost, read_pictures
 
 
@@ -95,6 +96,29 @@ def test_plain_video_keeps_the_rate_that_it_states(monkeypatch, tmp_path, rate, 
         np.testing.assert_allclose(times, np.arange(60) / fps)
     with pipe_in(monkeypatch, contents) as container:
         assert len(list(stream.LiveClip(container).pictures())) == 60
+
+
+@pytest.mark.parametrize(
+    "name", ["2024-05-01T10:22:33.ts", "http:clip.ts", "concat:x.ts", "-:.ts", "pipe:0.ts"]
+)
+def test_a_file_is_a_file_whatever_its_name_begins_with(monkeypatch, tmp_path, name):
+    monkeypatch.chdir(tmp_path)
+    contents = make_clip("clip.ts")
+    (tmp_path / name).write_bytes(contents)
+    for source in (name, str(tmp_path / name)):
+        with stream.open_stream(source) as container:
+            assert len(list(stream.LiveClip(container).pictures())) == 60
+    Source(name).check()
+    playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:8\n#EXTINF:8,\n./{name}\n#EXT-X-ENDLIST\n"
+    (tmp_path / "a:list.m3u8").write_text(playlist)
+    with stream.open_stream("a:list.m3u8") as container:
+        assert len(list(stream.LiveClip(container).pictures())) == 60
+
+
+def test_an_address_that_is_no_file_is_left_to_ffmpeg():
+    for source in ("rtsp://127.0.0.1:1/clip", "http://127.0.0.1:1/" + 5000 * "a"):
+        with pytest.raises(ClipError, match=r"not a video that can be read \(connection refused\)"):
+            stream.open_stream(source)
 
 
 def test_what_is_no_stream_is_refused_in_one_line(monkeypatch, tmp_path):
