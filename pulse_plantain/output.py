@@ -396,6 +396,17 @@ class Form:
     uncertainty: bool = False
 
 
+def wants_tensors(output_type: Any) -> bool:
+    """Whether an output is to hold tensors, "pt", and not arrays, "np".
+
+    Raises:
+        ValueError: for another type of output.
+    """
+    if not isinstance(output_type, str) or output_type not in ("np", "pt"):
+        raise ValueError(f'output_type must be "np" or "pt", got {output_type!r}')
+    return output_type == "pt"
+
+
 def assemble_output(
     drawn: list[reader.Drawn],
     read: posterior.Posterior,
