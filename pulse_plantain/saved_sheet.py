@@ -58,12 +58,10 @@ def _read_pixels(image, wanted):
     """A picture [H, W, 3] as an array of whatever numbers; ClipError where it is none."""
     try:
         if isinstance(image, Image.Image):
-            image = image.convert("RGB")
+            image = video.convert_picture(image, "the sheet")
         elif isinstance(image, torch.Tensor):
             image = video.to_array(image, "the sheet")
         pixels = np.asarray(image)
-    except (OSError, SyntaxError) as error:  # of a picture's file
-        raise video.ClipError("the sheet: a picture that is cut short or damaged") from error
     except (TypeError, ValueError, OverflowError) as error:
         if isinstance(error, video.ClipError):
             raise

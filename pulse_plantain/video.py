@@ -25,6 +25,7 @@ ClipError = clocks.ClipError
 Clock = clocks.Clock
 Lost = clocks.Lost
 OWN_CLOCK = clocks.OWN_CLOCK
+quote = clocks.quote
 find_stamp = containers.find_stamp
 
 Stamped = tuple[float | None, Any]
@@ -153,7 +154,7 @@ def find_size(picture: Picture) -> tuple[int, int]:
 def _three_channels(picture, name, index):
     """Picture [H, W, 3] of a PIL image or of an array [H, W] or [H, W, 1, 3 or 4]."""
     if isinstance(picture, Image.Image):
-        picture = picture if picture.mode.startswith("I;16") else picture.convert("RGB")
+        picture = picture if picture.mode.startswith("I;16") else convert_picture(picture, name)
     elif isinstance(picture, torch.Tensor):
         picture = to_array(picture, name)
         if picture.ndim == 3 and picture.shape[2] not in CHANNELS and picture.shape[0] in CHANNELS:
@@ -172,6 +173,24 @@ def _three_channels(picture, name, index):
     if picture.shape[2] == 1:
         return np.broadcast_to(picture, (*picture.shape[:2], 3))
     return picture[..., :3]
+
+
+def convert_picture(image: Image.Image, name: str) -> Image.Image:
+    """A PIL picture in RGB.
+
+    Args:
+        image: of any mode; its file may not have been read yet.
+        name: for messages.
+
+    Raises:
+        ClipError: if its file is cut short or damaged.
+    """
+    try:
+        return image.convert("RGB")
+    except Exception as error:  # whatever a decoder raises
+        raise ClipError(
+            f"{name}: a picture that is cut short or damaged ({containers.describe_error(error)})"
+        ) from error
 
 
 def to_array(tensor: torch.Tensor, name: str) -> np.ndarray:
