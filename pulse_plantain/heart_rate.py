@@ -108,7 +108,7 @@ def spectrum(
     """
     trace = _check_powers(trace, sampling_rate)
     size = max(len(trace), 1 << max(0, int(np.ceil(np.log2(sampling_rate / _GRID)))))
-    window = signal.get_window(taper, len(trace), fftbins=False)
+    window = np.asarray(signal.get_window(taper, len(trace), fftbins=False))
     strength = np.sqrt(np.mean(window**2))
     if not strength > 1e-9:  # a Hann taper of two samples is 0 at both
         raise ValueError(f"a trace of {len(trace)} samples is too short for the taper {taper!r}")
