@@ -252,7 +252,8 @@ def _open(clip: Any, lost: Lost) -> _Opened:
         name = clocks.quote_name(name) if isinstance(name, str) else "the clip"
         return _open_file(clip, name, lost)
     if isinstance(clip, InputContainer):
-        name = clocks.quote_name(clip.name or "the stream")
+        known = clip.name and clip.name != "<none>"  # as PyAV calls a file object without a name
+        name = clocks.quote_name(clip.name.removeprefix("file:") if known else "the stream")
         return _Opened(name, containers.read_container(clip, name, lost))
     if isinstance(clip, Image.Image):
         return _Opened("the picture", animations.read_animation(clip, "the picture"), paced=False)

@@ -1,6 +1,7 @@
 """Streams that are still coming in keep their clock, and say how old they are."""
 
 import io
+import re
 import time
 from types import SimpleNamespace
 
@@ -82,8 +83,12 @@ def test_plain_video_without_a_rate_has_no_clock(monkeypatch, tmp_path, rate):
         lost = Lost()
         times = [time for time, _ in read_pictures(clip, Clock(15), lost)]
         assert times == [number / 15 for number in range(60)] and not lost
-    with pipe_in(monkeypatch, contents) as container:
-        with pytest.raises(ClipError, match="no time stamps: give fps or timestamps"):
+    named = str(tmp_path / "a.y4m")
+    for container, name in (
+        (pipe_in(monkeypatch, contents), "the stream"),
+        (stream.open_stream(named), re.escape(named)),
+    ):
+        with container, pytest.raises(ClipError, match=f"^{name} has no time stamps: give fps"):
             list(stream.LiveClip(container).pictures())
 
 
