@@ -16,16 +16,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import av
 import torch
 from PIL import Image
 
 from pulse_plantain.calls import WITHOUT_EFFECT
+from pulse_plantain.clock import quote
 from pulse_plantain.contact_sheet import GRID, SECONDS, open_contact_sheet
+from pulse_plantain.containers import open_container
 from pulse_plantain.loading import load_served
 from pulse_plantain.output import PulseOutput
 from pulse_plantain.plots import list_beat_moments, plot_result
-from pulse_plantain.video import OWN_CLOCK, ClipError, Clock, pictures_at, read_pictures
+from pulse_plantain.video import (
+    OWN_CLOCK,
+    ClipError,
+    Clock,
+    convert_picture,
+    pictures_at,
+    read_pictures,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -268,7 +276,7 @@ def check_parameters(sent: Any) -> Parameters:
             value = read_number(value)
         allows, words = RULES[name]
         if isinstance(value, bool) or not allows(value):
-            raise ValueError(f"{said} must be {words}, got {given!r}")
+            raise ValueError(f"{said} must be {words}, got {quote(given)}")
         chosen[name] = tuple(value) if isinstance(value, list) else value
     return Parameters(**chosen)
 
@@ -323,10 +331,10 @@ def receive(
         return Received("clip", inputs, clock)
     if not isinstance(inputs, Image.Image):
         raise ValueError("inputs must be a picture or base64 text of a picture or clip")
-    image = inputs.convert("RGB")
+    refuse_large(*inputs.size, most=MOST_SHEET_PIXELS)
+    image = convert_picture(inputs, "inputs")
     if image.size == tuple(sheet_size):
         return Received("pulse sheet", image)
-    refuse_large(*image.size, most=MOST_SHEET_PIXELS)
     try:
         frames = open_contact_sheet(image, parameters.grid)
     except ClipError as error:
@@ -338,12 +346,13 @@ def receive(
 def decode_base64(text: str) -> bytes:
     """The bytes of base64 text of either alphabet, with or without ``data:…,`` before it.
 
-    Line breaks and padding do not matter.
+    Line breaks and padding do not matter, nor does the case of ``data:``.
 
     Raises:
         ValueError: if there are more than :data:`MOST_BYTES`, or it is other text.
     """
-    if text.startswith("data:"):
+    text = text.lstrip()
+    if text[:5].lower() == "data:":
         text = text.partition(",")[2]
     text = "".join(text.split()).rstrip("=").translate(str.maketrans("-_", "+/"))
     refuse_heavy(len(text) * 3 // 4)
@@ -376,12 +385,9 @@ def save_video(content: bytes, path: Path) -> Path:
         ValueError: if it is no video, or its pictures are larger than :data:`MOST_PIXELS`.
     """
     path.write_bytes(content)
-    try:
-        with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
-            for stream in container.streams.video:
-                refuse_large(stream.width, stream.height)
-    except av.FFmpegError:
-        raise ValueError("not a video that can be read") from None
+    with open_container(f"file:{path}", "the clip") as container:
+        for stream in container.streams.video:
+            refuse_large(stream.width, stream.height)
     return path
 
 
@@ -400,8 +406,7 @@ def open_picture(content: bytes, folder: Path) -> Path | Image.Image:
             path = folder / f"clip.{str(image.format).lower()}"
             path.write_bytes(content)
             return path
-        image.load()
-        return image
+        return convert_picture(image, "inputs")
     except Image.DecompressionBombError:  # of more than twice Pillow's own limit
         raise ValueError(f"pictures of up to {MOST_SHEET_PIXELS} pixels are taken") from None
     except (OSError, SyntaxError):

@@ -154,7 +154,8 @@ class Asked:
         """The rows of a clip that was measured."""
         status = "rate" if output.found else "no pulse"
         own: Row = {"clip": clip, "status": status, "reason": output.reason}
-        own |= {"note": output.describe_parts(), "settings": self.settings.describe()}
+        note = "; ".join(output.list_notes()) or None
+        own |= {"note": note, "settings": self.settings.describe()}
         if self.windows:
             table = enumerate(output.windows_table(), 1)
             return [own | {"window": number} | _round(window) for number, window in table]

@@ -271,7 +271,8 @@ def measure_many(clips: list[str], args: argparse.Namespace) -> int:
         if row["status"] == "failed":
             tqdm.write(f"{PROGRAM}: {row['clip']}: {row['reason']}", file=sys.stderr)
         elif not table:
-            tqdm.write(f"{describe_rate(row)}  {row['clip']}", file=sys.stdout)
+            note = f"  ({row['note']})" if row["note"] else ""
+            tqdm.write(f"{describe_rate(row)}  {row['clip']}{note}", file=sys.stdout)
         bar.update()
 
     with bar:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from fractions import Fraction
 from itertools import count, islice
+from math import isfinite
 from statistics import median
 from typing import Any
 
@@ -47,9 +48,25 @@ def to_number(value: Any, what: str) -> float:
         ClipError: if it is none.
     """
     try:
-        return float(Fraction(value)) if isinstance(value, str) else float(value)
+        if "complex" in str(getattr(value, "dtype", "")):  # NumPy would warn, and drop a half
+            raise TypeError(f"{what} is complex")
+        return read_number(value) if isinstance(value, str) else float(value)
     except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise ClipError(f"{what} must be a number, got {quote(value)}") from error
+
+
+def read_number(text: str) -> float:
+    """A finite number of its text, "30", "29.97" or "30000/1001".
+
+    A power of ten stays a power: as a fraction, "1e99999999" would be minutes of arithmetic.
+
+    Raises:
+        ValueError, ArithmeticError: if it is none.
+    """
+    number = float(Fraction(text)) if "/" in text else float(text)
+    if not isfinite(number):
+        raise ValueError(f"{text} is no finite number")
+    return number
 
 
 def list_numbers(values: Any, what: str, most: int) -> tuple[float, ...]:
@@ -83,8 +100,21 @@ def quote(value: Any) -> str:
     shape = getattr(value, "shape", None)
     if shape is not None and tuple(shape):
         return f"an array of shape {tuple(shape)}"
-    text = repr(value).replace("\n", " ")
+    try:
+        text = repr(value).replace("\n", " ")
+    except ValueError:  # Python writes no whole number of thousands of digits
+        text = f"an {type(value).__name__} of too many digits"
+    return shorten(text)
+
+
+def shorten(text: str) -> str:
+    """The text, cut off where it is too long for a message."""
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def write_seconds(seconds: float) -> str:
+    """A time as a message shows it: hundredths of a second, or a power of ten where it is none."""
+    return f"{seconds:.2f}" if abs(seconds) < 1e9 else f"{seconds:.3g}"
 
 
 @dataclass(frozen=True)
@@ -112,7 +142,8 @@ class Clock:
             fps = to_number(self.fps, "fps")
             if not 0 < fps <= MOST_FPS:
                 raise ClipError(
-                    f"fps must be a number above 0 and at most {MOST_FPS:g}, got {self.fps}"
+                    f"fps must be a number above 0 and at most {MOST_FPS:g}, "
+                    f"got {shorten(str(self.fps))}"
                 )
             object.__setattr__(self, "fps", fps)
         if self.timestamps is not None and (

@@ -19,6 +19,9 @@ GRID = (8, 12)
 SECONDS = 8.0
 """What a contact sheet covers, in seconds, where nothing else is said."""
 
+MOST_SIDE = 10_000
+"""Most rows or columns of a grid."""
+
 TILE = 128
 """The longer side of a frame on a sheet that is made here, in pixels."""
 
@@ -77,16 +80,11 @@ def frames_from_contact_sheet(
         grid: (rows, columns).
 
     Raises:
-        ValueError: if the grid is not two whole numbers, or does not divide the picture.
+        ClipError: if the grid is not two whole numbers, or does not divide the picture.
     """
-    try:
-        rows, columns = (index(side) for side in grid)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"a grid must be (rows, columns), two whole numbers, got {grid!r}"
-        ) from error
-    if rows < 1 or columns < 1 or image.width % columns or image.height % rows:
-        raise ValueError(
+    rows, columns = check_grid(grid)
+    if image.width % columns or image.height % rows:
+        raise video.ClipError(
             f"a grid of {rows} x {columns} frames does not divide a picture of "
             f"{image.width} x {image.height} pixels"
         )
@@ -96,6 +94,24 @@ def frames_from_contact_sheet(
         for y in range(rows)
         for x in range(columns)
     ]
+
+
+def check_grid(grid: Any) -> tuple[int, int]:
+    """A grid as (rows, columns).
+
+    Raises:
+        ClipError: if it is not two whole numbers from 1 to :data:`MOST_SIDE`.
+    """
+    try:
+        rows, columns = (index(side) for side in grid)
+    except (TypeError, ValueError):
+        rows = columns = 0
+    if not (1 <= rows <= MOST_SIDE and 1 <= columns <= MOST_SIDE):
+        raise video.ClipError(
+            f"a grid must be (rows, columns), two whole numbers from 1 to {MOST_SIDE}, "
+            f"got {video.quote(grid)}"
+        )
+    return rows, columns
 
 
 def is_still(clip: Any) -> bool:
@@ -111,12 +127,14 @@ def open_contact_sheet(image: Image.Image, grid: tuple[int, int] = GRID) -> list
         grid: (rows, columns).
 
     Raises:
-        ClipError: if it is no contact sheet: the grid does not divide it, or its parts are not
-            frames of one scene. The message says its size and what would be right.
+        ClipError: if it is no contact sheet: the grid is none or does not divide it, its parts are
+            not frames of one scene, or its file is cut short. The message says what would be right.
     """
-    rows, columns = grid
+    rows, columns = check_grid(grid)
     whole = image.width % columns == 0 and image.height % rows == 0
-    frames = frames_from_contact_sheet(image.convert("RGB"), grid) if whole else []
+    frames = []
+    if whole:
+        frames = frames_from_contact_sheet(video.convert_picture(image, "the picture"), grid)
     if not frames or not _show_one_scene(frames):
         raise video.ClipError(
             f"this picture of {image.width} x {image.height} pixels is no contact sheet of "

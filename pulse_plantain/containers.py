@@ -5,9 +5,10 @@ Here live the opening of containers, their clocks, and the account of what a dam
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import av
@@ -37,6 +38,15 @@ HIDDEN_PICTURES = ("vp8", "mpeg4")
 TS_PACKETS = (188, 192, 204)
 """Bytes of a packet of MPEG-TS, plain, with a time stamp or with a check sum in front or behind."""
 
+RATELESS_RATE = 25
+"""Pictures a second that FFmpeg reads a YUV4MPEG stream with where its header states no rate."""
+
+HEAD = "head"
+"""Key of a YUV4MPEG container's metadata for its first bytes."""
+
+HEAD_BYTES = 256
+"""Bytes that are kept so; the header of YUV4MPEG has at most 96."""
+
 TOLERANCE = 0.5
 """Seconds by which a file may end before its header says, without being taken for cut off."""
 
@@ -50,15 +60,20 @@ def open_container(
         source: what ``av.open`` takes.
         name: for messages.
         form: FFmpeg's name of the format, where the source does not show it.
-        lists: whether it may be a list of other files or streams, as HLS is.
+        lists: whether it may be a list of other files or streams, as HLS is; else nothing but
+            files of this machine is opened.
         kind: what it should be, for messages.
 
     Raises:
         ClipError: if it cannot be opened, or holds no pictures.
     """
+    options = {"max_pixels": str(MOST_PIXELS)}
+    if not lists:
+        options["protocol_whitelist"] = "file"
     try:
+        source, head = _peek(source)
         container = av.open(
-            source, format=form, metadata_errors="replace", options={"max_pixels": str(MOST_PIXELS)}
+            source, mode="r", format=form, metadata_errors="replace", options=options
         )
     except Exception as error:
         raise clock.ClipError(
@@ -66,6 +81,8 @@ def open_container(
         ) from error
     try:
         form = container.format.name
+        if head is not None and form == "yuv4mpegpipe":
+            container.metadata[HEAD] = head
         if form in NO_CLIPS and not (lists and form != "tty"):
             raise clock.ClipError(f"{name}: not a video but {NO_CLIPS[form]}")
         find_stream(container, name)
@@ -73,6 +90,78 @@ def open_container(
         container.close()
         raise
     return container
+
+
+class Pipe:
+    """A file object that cannot be rewound, with what has been read of it put back in front.
+
+    Args:
+        start: what has been read.
+        file: the rest.
+    """
+
+    def __init__(self, start: bytes, file: Any):
+        self._start, self._file = start, file
+
+    def read(self, size: int = -1) -> bytes:
+        """Up to ``size`` bytes."""
+        if not self._start:
+            return self._file.read(size)
+        start, self._start = self._start, b""
+        if 0 <= size < len(start):
+            start, self._start = start[:size], start[size:]
+        return start
+
+
+def can_rewind(file: Any) -> bool:
+    """Whether a file object can be read from its start again."""
+    return hasattr(file, "seek") and getattr(file, "seekable", lambda: True)()
+
+
+def _peek(source):
+    """(a source that gives all its bytes, its first bytes as text); (source, None) for a name."""
+    if not hasattr(source, "read"):
+        return source, None
+    place, head = getattr(source, "tell", int)() if can_rewind(source) else None, b""
+    while len(head) < HEAD_BYTES and (more := source.read(HEAD_BYTES - len(head))):
+        head += more
+    if place is None:
+        return Pipe(head, source), head.decode("latin-1")
+    source.seek(place)
+    return source, head.decode("latin-1")
+
+
+def lacks_clock(container: Any) -> bool:
+    """Whether a container's pictures have stamps that FFmpeg made up, or none.
+
+    Coded pictures one after the other (JPEG, PNG) have none, and a YUV4MPEG stream has none whose
+    header states no rate (``F0:0``, or no ``F``). A header that cannot be seen again, as of a
+    stream from the net, states none where FFmpeg says what it says without one.
+
+    Args:
+        container: of PyAV.
+    """
+    form = container.format.name
+    if form != "yuv4mpegpipe":
+        return form.endswith("_pipe") or form in ("image2", "ingenient")
+    if find_stream(container).average_rate != RATELESS_RATE:
+        return False
+    if HEAD not in container.metadata:
+        container.metadata[HEAD] = _read_head(str(container.name).removeprefix("file:"))
+    line = container.metadata[HEAD].partition("\n")[0]
+    stated = re.findall(r" F(\d+):(\d+)(?= |$)", line)[-1:]
+    return not any(int(beats) and int(seconds) for beats, seconds in stated)
+
+
+def _read_head(name):
+    """First bytes of a file as text, none where there is none."""
+    try:
+        if not Path(name).is_file():
+            return ""
+        with Path(name).open("rb") as file:
+            return file.read(HEAD_BYTES).decode("latin-1")
+    except (OSError, ValueError):
+        return ""
 
 
 def find_stream(container: Any, name: str = "the stream") -> Any:
@@ -220,7 +309,7 @@ def find_stamp(container: Any, frame: Any, index: int) -> float | None:
 
     A bare stream of pictures (``.h264``, ``.hevc``, ``.mjpeg``, as single-board cameras write them)
     has no clock, and FFmpeg stamps it with 25 pictures a second of its own; there the rate counts
-    that the codec's own header states. Coded pictures one after the other (JPEG, PNG) have none.
+    that the codec's own header states.
 
     Args:
         container, frame: of PyAV.
@@ -230,7 +319,7 @@ def find_stamp(container: Any, frame: Any, index: int) -> float | None:
         seconds, None where neither the container nor the codec says.
     """
     form, stream = container.format, find_stream(container)
-    if form.name.endswith("_pipe") or form.name == "image2":
+    if lacks_clock(container):
         return None if index else 0.0
     if form.flags & Flags.no_timestamps.value:
         rate = stream.codec_context.framerate
@@ -355,7 +444,8 @@ def _settle_ends(seen, name, lost):
     Raises:
         ClipError: where the file breaks off.
     """
-    if seen.first is None or seen.container.format.flags & Flags.no_timestamps.value:
+    flags = seen.container.format.flags
+    if seen.first is None or flags & Flags.no_timestamps.value or lacks_clock(seen.container):
         return
     stream, first = seen.stream, seen.first
     start = first if stream.start_time is None else float(stream.start_time * stream.time_base)
@@ -395,7 +485,7 @@ def _read_duration(text):
     """Seconds of Matroska's "00:01:02.345", None where there are none."""
     try:
         hours, minutes, seconds = text.split(":")
-        return 3600 * int(hours) + 60 * int(minutes) + float(Fraction(seconds))
+        return 3600 * int(hours) + 60 * int(minutes) + clock.read_number(seconds)
     except (ValueError, ArithmeticError):
         return None
 

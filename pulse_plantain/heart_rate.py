@@ -104,12 +104,15 @@ def spectrum(
 
     Raises:
         ValueError: as :func:`check_trace`, and for an empty trace or numbers that are not finite,
-            or too large to be multiplied.
+            or too large to be multiplied; for so few samples that the taper leaves none of them.
     """
     trace = _check_powers(trace, sampling_rate)
     size = max(len(trace), 1 << max(0, int(np.ceil(np.log2(sampling_rate / _GRID)))))
-    window = signal.get_window(taper, len(trace), fftbins=False)
-    window = window / np.sqrt(np.mean(window**2))
+    window = np.asarray(signal.get_window(taper, len(trace), fftbins=False))
+    strength = np.sqrt(np.mean(window**2))
+    if not strength > 1e-9:  # a Hann taper of two samples is 0 at both
+        raise ValueError(f"a trace of {len(trace)} samples is too short for the taper {taper!r}")
+    window = window / strength
     scale = 1 / (sampling_rate * len(trace))
     if np.iscomplexobj(trace):
         power = np.abs(np.fft.fft(trace * window, size)) ** 2 * scale
@@ -181,11 +184,16 @@ def lock_in(trace: np.ndarray, sampling_rate: float, rate: float) -> np.ndarray:
         [samples] complex, phase 0 at the maximum of the fundamental.
 
     Raises:
-        ValueError: as :func:`spectrum`, and for a rate that is not 1 to 1000 bpm.
+        ValueError: as :func:`check_trace`, for an empty trace or numbers that are not finite or too
+            large, and for a rate that is not 1 to 1000 bpm or of more than a beat a sample.
     """
     trace = _check_powers(trace, sampling_rate)
     if not 1 <= rate <= 1000:
         raise ValueError(f"rate must be 1 to 1000 bpm, got {rate}")
+    if rate > 60 * sampling_rate:
+        raise ValueError(
+            f"rate must be at most a beat a sample, {60 * sampling_rate:g} bpm, got {rate}"
+        )
     times = np.arange(len(trace)) / sampling_rate
     carrier = np.exp(2j * np.pi * rate / 60 * times)
     reach = int(np.ceil(3.5 * 60 / rate * sampling_rate))
@@ -358,10 +366,11 @@ def snr(trace: np.ndarray, sampling_rate: float, rate: float) -> float:
         rate: bpm, the reference.
 
     Returns:
-        dB; NaN where the trace has no power from 0.5 to 4 Hz, or is not finite.
+        dB; NaN where the trace has no power from 0.5 to 4 Hz, fewer than 3 samples, or is not
+        finite.
     """
     trace = _moderate(trace, sampling_rate)
-    if not len(trace):
+    if len(trace) < 3:
         return np.nan
     frequencies, power = spectrum(trace, sampling_rate)
     reach = max(0.1, 1.5 * sampling_rate / len(trace))
@@ -434,8 +443,9 @@ def heart_rate_variability(intervals: np.ndarray) -> HeartRateVariability:
     Raises:
         ValueError: for an interval that is not a finite number above 0.
     """
-    intervals = np.asarray(intervals, dtype=float)
-    if intervals.ndim != 1 or not (np.isfinite(intervals) & (intervals > 0)).all():
+    whole = not np.iscomplexobj(intervals)
+    intervals = np.asarray(intervals, dtype=float if whole else complex)
+    if not whole or intervals.ndim != 1 or not (np.isfinite(intervals) & (intervals > 0)).all():
         raise ValueError("intervals must be [beats - 1] seconds, each finite and above 0")
     duration = intervals.sum()
     figures = dict.fromkeys(MINIMUM_SECONDS, np.nan)

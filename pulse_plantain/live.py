@@ -53,6 +53,8 @@ def use_one_thread() -> None:
 def watch(source: Source, settings: Settings) -> None:
     """Print a line a second of a camera or a stream, until it ends or is interrupted.
 
+    What the stream lost is said once, when it is over.
+
     Raises:
         ClipError: if it cannot be opened, breaks off or cannot be measured.
     """
@@ -73,7 +75,12 @@ def watch(source: Source, settings: Settings) -> None:
             stride=settings.stride or 1.0,
             crop=settings.crop,
         )
-        for output in readings:
-            rate = f"{output.bpm:.1f}" if output.found else "-"
-            end, late = output.windows[0].end, time.monotonic() - live.arrived
-            print(f"{end:10.1f}  {rate:>7}        {output.confidence:.2f}  {late:.1f}", flush=True)
+        try:
+            for output in readings:
+                rate = f"{output.bpm:.1f}" if output.found else "-"
+                end, late = output.windows[0].end, time.monotonic() - live.arrived
+                said = f"{end:10.1f}  {rate:>7}        {output.confidence:.2f}  {late:.1f}"
+                print(said, flush=True)
+        finally:  # whether it ended, broke off or was interrupted
+            if live.lost:
+                print(f"the stream lost {live.lost.describe()}", flush=True)

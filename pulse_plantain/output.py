@@ -244,15 +244,17 @@ class PulseOutput(BaseOutput):
         else:
             lines = [f"no pulse found: {self.short_reason}"]
         lines += [f"confidence  {self.confidence:.2f}"]
-        if self.lost:
-            lines += [f"the clip lost {self.lost.describe()}"]
-        if self.parts:
-            lines += [str(self.describe_parts())]
+        lines += self.list_notes()
         lines += ["", "window (s)        bpm  confidence"]
         for w in self.windows:
             rate = f"{w.bpm:.1f}" if np.isfinite(w.bpm) else "-"
             lines.append(f"{w.start:5.1f} - {w.end:5.1f}  {rate:>7}        {w.confidence:.2f}")
         return "\n".join(lines)
+
+    def list_notes(self) -> list[str]:
+        """What is to be known beside the rate, a line each: what was lost, and two rates."""
+        lost = [f"the clip lost {self.lost.describe()}"] if self.lost else []
+        return lost + [words for words in [self.describe_parts()] if words]
 
     def describe_parts(self) -> str | None:
         """That two parts of the picture carry two rates, in words; None where they do not."""
@@ -392,6 +394,17 @@ class Form:
     min_confidence: float
     tensors: bool = False
     uncertainty: bool = False
+
+
+def wants_tensors(output_type: Any) -> bool:
+    """Whether an output is to hold tensors, "pt", and not arrays, "np".
+
+    Raises:
+        ValueError: for another type of output.
+    """
+    if not isinstance(output_type, str) or output_type not in ("np", "pt"):
+        raise ValueError(f'output_type must be "np" or "pt", got {output_type!r}')
+    return output_type == "pt"
 
 
 def assemble_output(

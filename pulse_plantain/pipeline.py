@@ -280,12 +280,9 @@ class PulsePipeline(Flux2KleinPipeline):
         windowing.check_windows(lengths, stride)
         if crop is not None:
             windowing.check_crop(crop)
-        if output_type not in ("np", "pt"):
-            raise ValueError(f'output_type must be "np" or "pt", got {output_type!r}')
+        outputs.wants_tensors(output_type)
         if output_uncertainty and drawing.ensemble_size == 1:
             raise ValueError("output_uncertainty needs an ensemble_size above 1")
-        if self._before_adapter is not None:
-            lora.check_at_work(self.transformer)
 
     @torch.no_grad()
     def __call__(  # noqa: PLR0913, PLR0917 - the call of a diffusers pipeline
@@ -484,6 +481,8 @@ class PulsePipeline(Flux2KleinPipeline):
         self, clip, clock: video.Clock, lengths: Sequence[float], stride: float | None, crop, lost
     ) -> Iterator[windowing.ClipWindow]:
         """Windows of a clip, divided finely where parts of the picture are to be looked at."""
+        if self._before_adapter is not None:  # whoever asks for windows is going to draw
+            lora.check_at_work(self.transformer)
         layout = self.layout
         if crop is None:
             layout = search.divide_finely(layout.geometry.samples)
@@ -624,7 +623,7 @@ class PulsePipeline(Flux2KleinPipeline):
         Args:
             image: PIL image, or array or tensor [H, W, 3] of uint8, uint16 or floats in [0, 1]:
                 one sheet of the size of the geometry, or several, one below the other.
-            spans: (start, end) in seconds of each sheet, as [`read_sheet`] gives them.
+            spans: (start, end) in seconds of each sheet, as [`read_sheet`] gives them; or [n, 2].
             window: seconds each sheet covers, 5 to 10, without spans; the config's first length.
             stride: seconds from one sheet to the next, without spans; half a window.
             output_type: "np" or "pt".
@@ -635,8 +634,10 @@ class PulsePipeline(Flux2KleinPipeline):
         Raises:
             ClipError: (a ValueError) if the picture has another size or is none, or the times are
                 none that windows of a clip can have.
+            ValueError: for another `output_type`.
         """
         geometry = self.layout.geometry
+        form = outputs.Form(self.config.min_confidence, outputs.wants_tensors(output_type))
         length = self.config.default_windows[0] if window is None else window
         pixels, spans = saved.check_sheets(image, geometry, spans, length, stride)
         width, height = geometry.size
@@ -646,5 +647,4 @@ class PulsePipeline(Flux2KleinPipeline):
         drawn = reader.read_sheets(glances, [images * 2 - 1], geometry, keep_sheets=True)
         span = (min(window.start for window in windows), max(window.end for window in windows))
         read = search.read_drawn(drawn, self.reading_weights, span)
-        form = outputs.Form(self.config.min_confidence, output_type == "pt")
         return outputs.assemble_output(drawn, read, form)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -12,15 +14,15 @@ from . import clock, output, sheet, video, windows
 
 
 def check_sheets(
-    image: Any, geometry: sheet.SheetGeometry, spans: output.Spans | None, window: Any, stride: Any
+    image: Any, geometry: sheet.SheetGeometry, spans: Any, window: Any, stride: Any
 ) -> tuple[np.ndarray, output.Spans]:
     """Pulse sheets as numbers, and the times that they cover.
 
     Args:
         image: PIL image, array or tensor [H, W, 3], sheets one below the other.
         geometry: of each.
-        spans: (start, end) in s of each; without them ``window`` seconds each, ``stride`` (default
-            half a window) apart.
+        spans: (start, end) in s of each, as any iterable of pairs or array [n, 2]; without them
+            ``window`` seconds each, ``stride`` (default half a window) apart.
         window, stride: s.
 
     Returns:
@@ -29,17 +31,16 @@ def check_sheets(
     Raises:
         ClipError: if the picture is none or has another size, or no clip has such windows.
     """
-    if isinstance(image, Image.Image):
-        image = image.convert("RGB")
-    elif isinstance(image, torch.Tensor):
-        image = video.to_array(image, "the sheet")
-    pixels = np.asarray(image)
     width, height = geometry.size
+    wanted = f"a sheet must be a picture [H, W, 3] of {width} x {height} pixels"
+    pixels = _read_pixels(image, wanted)
+    count = max(1, len(pixels) // height)
     if spans is None:
         (length,) = windows.window_lengths(window)[:1] or (0.0,)
         stride = windows.check_windows((length,), stride)
-        count = max(1, len(pixels) // height if pixels.ndim else 0)
         spans = output.space_evenly(count, length, stride)
+    else:
+        spans = _list_spans(spans, count)
     _check_spans(spans)
     if pixels.shape != (height * len(spans), width, 3):
         raise video.ClipError(
@@ -51,6 +52,41 @@ def check_sheets(
     if pixels.dtype.kind != "f" or not (pixels.min() >= -0.01 and pixels.max() <= 1.01):
         raise video.ClipError("a sheet must be uint8, uint16 or float in [0, 1]")
     return pixels, spans
+
+
+def _read_pixels(image, wanted):
+    """A picture [H, W, 3] as an array of whatever numbers; ClipError where it is none."""
+    try:
+        if isinstance(image, Image.Image):
+            image = video.convert_picture(image, "the sheet")
+        elif isinstance(image, torch.Tensor):
+            image = video.to_array(image, "the sheet")
+        pixels = np.asarray(image)
+    except (TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, video.ClipError):
+            raise
+        raise video.ClipError(f"{wanted}, got {clock.quote(image)}") from error
+    if pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise video.ClipError(f"{wanted}, got {clock.quote(image)}")
+    return pixels
+
+
+def _list_spans(spans, count):
+    """Pairs of numbers, as many as there are sheets; ClipError where they are none, or more."""
+    words = "spans must be (start, end) in seconds of each sheet"
+    if not isinstance(spans, Iterable) or getattr(spans, "ndim", 2) != 2:
+        raise video.ClipError(f"{words}, got {clock.quote(spans)}")
+    pairs = []
+    for span in islice(spans, count + 1):
+        try:
+            start, end = clock.list_numbers(span, "a span", 2)
+        except ValueError as error:
+            raise video.ClipError(f"{words}, got {clock.quote(span)} for one") from error
+        pairs.append((start, end))
+    if len(pairs) > count:
+        number = f"{count} sheet" if count == 1 else f"{count} sheets"
+        raise video.ClipError(f"{words}, got more than the picture's {number}")
+    return pairs
 
 
 def _check_spans(spans: output.Spans) -> None:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from . import containers, video
@@ -22,14 +23,24 @@ CAMERAS = {
 
 
 def open_stream(source: str) -> Any:
-    """PyAV container of a stream that FFmpeg knows; "-" is what comes in through a pipe.
+    """PyAV container of a file or a stream that FFmpeg knows; "-" is what comes through a pipe.
 
     Raises:
         ClipError: if it cannot be opened or holds no pictures.
     """
     if source == "-":
         return containers.open_container(sys.stdin.buffer, "the pipe")
-    return containers.open_container(source, source, lists=True)
+    # A file's name may hold a colon, which FFmpeg would take for the end of a protocol.
+    address = f"file:{source}" if _is_here(source) else source
+    return containers.open_container(address, source, lists=True)
+
+
+def _is_here(source):
+    """Whether there is a file, a pipe or a device of this name."""
+    try:
+        return Path(source).exists()
+    except OSError:  # an address may be longer than a file's name can be
+        return False
 
 
 def open_camera(device: str = "") -> Any:

@@ -25,6 +25,7 @@ ClipError = clocks.ClipError
 Clock = clocks.Clock
 Lost = clocks.Lost
 OWN_CLOCK = clocks.OWN_CLOCK
+quote = clocks.quote
 find_stamp = containers.find_stamp
 
 Stamped = tuple[float | None, Any]
@@ -109,7 +110,8 @@ def read_pictures(
         if latest is None:
             first = stamp
         elif not -1 <= stamp - latest <= clocks.LONGEST_PAUSE:
-            raise ClipError(f"{name}: time stamps jump from {latest:.2f} to {stamp:.2f} s")
+            jump = f"from {clocks.write_seconds(latest)} to {clocks.write_seconds(stamp)} s"
+            raise ClipError(f"{name}: time stamps jump {jump}")
         elif stamp <= latest:
             lost.disordered += 1
             continue
@@ -152,7 +154,7 @@ def find_size(picture: Picture) -> tuple[int, int]:
 def _three_channels(picture, name, index):
     """Picture [H, W, 3] of a PIL image or of an array [H, W] or [H, W, 1, 3 or 4]."""
     if isinstance(picture, Image.Image):
-        picture = picture if picture.mode.startswith("I;16") else picture.convert("RGB")
+        picture = picture if picture.mode.startswith("I;16") else convert_picture(picture, name)
     elif isinstance(picture, torch.Tensor):
         picture = to_array(picture, name)
         if picture.ndim == 3 and picture.shape[2] not in CHANNELS and picture.shape[0] in CHANNELS:
@@ -171,6 +173,24 @@ def _three_channels(picture, name, index):
     if picture.shape[2] == 1:
         return np.broadcast_to(picture, (*picture.shape[:2], 3))
     return picture[..., :3]
+
+
+def convert_picture(image: Image.Image, name: str) -> Image.Image:
+    """A PIL picture in RGB.
+
+    Args:
+        image: of any mode; its file may not have been read yet.
+        name: for messages.
+
+    Raises:
+        ClipError: if its file is cut short or damaged.
+    """
+    try:
+        return image.convert("RGB")
+    except Exception as error:  # whatever a decoder raises
+        raise ClipError(
+            f"{name}: a picture that is cut short or damaged ({containers.describe_error(error)})"
+        ) from error
 
 
 def to_array(tensor: torch.Tensor, name: str) -> np.ndarray:
@@ -232,7 +252,8 @@ def _open(clip: Any, lost: Lost) -> _Opened:
         name = clocks.quote_name(name) if isinstance(name, str) else "the clip"
         return _open_file(clip, name, lost)
     if isinstance(clip, InputContainer):
-        name = clocks.quote_name(clip.name or "the stream")
+        known = clip.name and clip.name != "<none>"  # as PyAV calls a file object without a name
+        name = clocks.quote_name(clip.name.removeprefix("file:") if known else "the stream")
         return _Opened(name, containers.read_container(clip, name, lost))
     if isinstance(clip, Image.Image):
         return _Opened("the picture", animations.read_animation(clip, "the picture"), paced=False)
@@ -276,9 +297,10 @@ def _read_container(source, name, lost, threads):
 
 def _open_file(file: Any, name: str, lost: Lost) -> _Opened:
     """Read the start of a binary file object, which stays open when it has been read."""
+    if getattr(file, "closed", False) is True:
+        raise ClipError(f"{name}: the file is closed")
     try:
-        rewinds = hasattr(file, "seek") and getattr(file, "seekable", lambda: True)()
-        if rewinds:
+        if rewinds := containers.can_rewind(file):
             file.seek(0)
         start = file.read(12)
         whole = file
@@ -294,29 +316,8 @@ def _open_file(file: Any, name: str, lost: Lost) -> _Opened:
         return _Opened(name, animations.read_animation_file(whole, name), paced=False)
     if rewinds:
         file.seek(0)
-    source = file if rewinds else _Pipe(start, file)
+    source = file if rewinds else containers.Pipe(start, file)
     return _Opened(name, _read_container(source, name, lost, threads=rewinds))
-
-
-class _Pipe:
-    """A file object that cannot be rewound, with what has been read of it put back in front.
-
-    Args:
-        start: what has been read.
-        file: the rest.
-    """
-
-    def __init__(self, start: bytes, file: Any):
-        self._start, self._file = start, file
-
-    def read(self, size: int = -1) -> bytes:
-        """Up to ``size`` bytes."""
-        if not self._start:
-            return self._file.read(size)
-        start, self._start = self._start, b""
-        if 0 <= size < len(start):
-            start, self._start = start[:size], start[size:]
-        return start
 
 
 def _open_frames(clip: Any) -> Iterator[Stamped]:

@@ -20,6 +20,7 @@ from pulse_plantain import batch, cli, parts, tables
 from pulse_plantain.batch import find_clips, share_out
 from pulse_plantain.settings import Settings
 from pulse_plantain.tables import Table
+from pulse_plantain.video import Lost
 
 
 def read_rows(path):
@@ -239,6 +240,11 @@ def test_two_rates_in_a_picture_are_noted():
     )
     assert batch.Asked(Settings()).list_rows("a.mp4", assemble())[0]["note"] is None
     assert row["note"] in pulse.to_text()
+    pulse.lost = Lost(pictures=3)
+    (row,) = batch.Asked(Settings()).list_rows("a.mp4", pulse)
+    assert row["note"].startswith(
+        "the clip lost 3 damaged pictures; two parts of the picture carry"
+    )
     schema = json.loads((ROOT / "docs" / "schema" / "pulse.json").read_text())
     jsonschema.validate(json.loads(json.dumps(pulse.to_dict())), schema)
 

@@ -282,6 +282,43 @@ def test_a_stream_is_watched(model, clip, tmp_path, capsys, monkeypatch, threads
     assert capsys.readouterr().out.splitlines()[1].split()[0] == "6.0"
 
 
+def write_with_hole(path, missing):
+    """12 s of noise in Matroska, 10 pictures a second, without those of some numbers."""
+    with av.open(str(path), "w", format="matroska") as container:
+        stream = container.add_stream("mjpeg", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        for number, picture in enumerate(noise_clip(12)):
+            packets = stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24"))
+            container.mux([] if number in missing else packets)
+        container.mux(stream.encode())
+    return str(path)
+
+
+def test_what_was_lost_is_said_of_one_clip_of_several_and_of_a_stream(
+    model, tmp_path, capsys, threads
+):
+    holed = write_with_hole(tmp_path / "a.mkv", {50, 51})
+    other = write_with_hole(tmp_path / "b.mkv", {30, 90, 91})
+    whole = write_with_hole(tmp_path / "c.mkv", ())
+    words = {holed: "lost 0.20 s in 1 gap", other: "lost 0.30 s in 2 gaps"}
+    settings = ["--model", model, "--crop", "0", "0", "64", "48"]
+    for clip, said in words.items():
+        assert cli.main([clip, *settings]) == 0
+        assert f"the clip {said}" in capsys.readouterr().out.splitlines()
+        assert cli.main(["watch", clip, *settings, "--stride", "4"]) == 0
+        assert capsys.readouterr().out.splitlines()[-1] == f"the stream {said}"
+    assert cli.main([holed, other, whole, *settings]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith(f"{holed}  (the clip {words[holed]})")
+    assert lines[1].endswith(f"{other}  (the clip {words[other]})") and lines[2].endswith(whole)
+    assert cli.main([holed, other, whole, *settings, "--out", str(tmp_path / "t.jsonl")]) == 0
+    rows = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]
+    assert [row["note"] for row in rows] == [*(f"the clip {said}" for said in words.values()), None]
+    capsys.readouterr()
+    assert cli.main(["watch", whole, *settings, "--stride", "4"]) == 0
+    assert "lost" not in capsys.readouterr().out
+
+
 def test_a_bare_stream_of_a_camera_is_watched(model, tmp_path, capsys, monkeypatch, threads):
     for name, codec in (("a.h264", "libx264"), ("a.mjpeg", "mjpeg")):
         with av.open(str(tmp_path / name), "w", format=name[2:]) as container:

@@ -1,16 +1,19 @@
 """Clocks that callers give, and the account of what a clip lost."""
 
+import warnings
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from itertools import count, islice
+from time import perf_counter
 
 import numpy as np
 import pytest
 import torch
 from clips import small_clip
 
-from pulse_plantain.clock import ClipError, Clock, GapCounter, Lost, list_numbers
+from pulse_plantain.clock import ClipError, Clock, GapCounter, Lost, list_numbers, read_number
+from pulse_plantain.containers import _read_duration
 from pulse_plantain.video import read_frames
 
 NOON = datetime(2026, 3, 29, 0, 59, 59)
@@ -54,6 +57,14 @@ def test_stamps_are_numbers_or_moments(stamps):
         ({"fps": np.nan}, "above 0 and at most 100000, got nan"),
         ({"fps": 1e6}, "above 0 and at most 100000, got 1000000.0"),
         ({"fps": "1/0"}, "fps must be a number, got '1/0'"),
+        ({"fps": "nan"}, "fps must be a number, got 'nan'"),
+        ({"fps": "1e999999999"}, "fps must be a number, got '1e999999999'"),
+        ({"fps": "1e-999999999"}, "above 0 and at most 100000, got 1e-999999999"),
+        (
+            {"fps": 10**5000},
+            "fps must be a number, got an int of too many digits",
+        ),
+        ({"timestamps": [0, "1e999999999"]}, "picture 1 must be a number, got '1e999999999'"),
         ({"timestamps": 3.0}, "timestamps must be one time a picture, got 3.0"),
         ({"timestamps": np.zeros((4, 2))}, r"one time a picture, got an array of shape \(4, 2\)"),
         ({"timestamps": torch.tensor(1.0)}, "one time a picture, got tensor"),
@@ -65,9 +76,21 @@ def test_stamps_are_numbers_or_moments(stamps):
     ],
 )
 def test_what_is_no_clock_is_refused_in_one_line(values, message):
-    with pytest.raises(ClipError, match=message) as caught:
+    with warnings.catch_warnings(), pytest.raises(ClipError, match=message) as caught:
+        warnings.simplefilter("error")
         list(read_frames(small_clip(4), Clock(**values)))
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 130
+
+
+def test_a_power_of_ten_is_no_arithmetic_of_minutes():
+    begun = perf_counter()
+    for text in ("1e999999999", "-1e999999999"):
+        with pytest.raises(ValueError, match="no finite number"):
+            read_number(text)
+        assert _read_duration(f"00:00:{text}") is None  # a Matroska file's own words
+    assert read_number("1e-999999999") == 0 and read_number("29.97") == 29.97
+    assert read_number("30000/1001") == 30000 / 1001
+    assert perf_counter() - begun < 1
 
 
 def test_numbers_are_counted_before_they_are_used():

@@ -1,5 +1,8 @@
 """Contact sheets: what is kept of a clip on one, and the command that makes them."""
 
+import io
+from itertools import count
+
 import numpy as np
 import pytest
 from conftest import ROOT, run_script
@@ -10,7 +13,7 @@ from pulse_plantain.contact_sheet import (
     make_contact_sheet,
     open_contact_sheet,
 )
-from pulse_plantain.video import ClipError, Clock
+from pulse_plantain.video import ClipError, Clock, read_frames
 
 DEMO = ROOT / "assets" / "demo.mp4"
 
@@ -54,3 +57,26 @@ def test_a_picture_that_is_no_contact_sheet_is_refused_with_its_size():
     bundled = Image.open(ROOT / "assets" / "contact-sheet.png")
     assert len(open_contact_sheet(bundled)) == 96
     assert len(open_contact_sheet(Image.new("RGB", (1200, 800), "grey"))) == 96  # dull, but one
+
+
+@pytest.mark.parametrize("cut", [frames_from_contact_sheet, open_contact_sheet])
+def test_a_grid_that_is_none_is_refused_in_one_line(cut):
+    picture = Image.new("RGB", (1200, 800), "grey")
+    for grid in (
+        *(("8", "12"), (8.0, 12.0), (0, 0), (-8, 12), None, 5, (8,), (8, 12, 1), "ab", count(1)),
+        *((10**9, 10**9), (10**5000, 1), np.zeros((30, 30)), {"rows": 8}, (np.nan, 12)),
+    ):
+        with pytest.raises(
+            ClipError, match=r"^a grid must be \(rows, columns\), two whole"
+        ) as caught:
+            cut(picture, grid)
+        assert "\n" not in str(caught.value) and len(str(caught.value)) < 140
+    assert len(cut(picture, np.array([8, 12]))) == len(cut(picture, [8, np.int8(12)])) == 96
+
+
+def test_a_picture_whose_file_is_cut_short_is_named():
+    content = (ROOT / "assets" / "contact-sheet.png").read_bytes()
+    with pytest.raises(ClipError, match=r"^the picture: a picture that is cut short or damaged \("):
+        open_contact_sheet(Image.open(io.BytesIO(content[: len(content) // 2])))
+    with pytest.raises(ClipError, match=r"^the clip: a picture that is cut short or damaged \("):
+        list(read_frames([Image.open(io.BytesIO(content[: len(content) // 2]))], Clock(30)))

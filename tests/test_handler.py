@@ -339,8 +339,10 @@ def test_base64_as_clients_write_it():
         base64.encodebytes(content).decode(),
         base64.urlsafe_b64encode(content).decode().rstrip("="),
         "data:image/png;base64," + base64_of(content),
+        "DATA:image/png;base64," + base64_of(content),
+        "\n Data:;base64,\n" + base64_of(content),
     ]
-    assert [handler.decode_base64(text) for text in texts] == [content] * 4
+    assert [handler.decode_base64(text) for text in texts] == [content] * len(texts)
 
 
 def test_a_still_webp_is_a_contact_sheet(endpoint, sheet, tmp_path):
@@ -373,6 +375,25 @@ def sound(path):
     return path.read_bytes()
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+@pytest.mark.parametrize("title", [b"\xff\xfe\xf0\x80\x99\xc3\xa9\xff", b"\xc3\x28Fr\xfchling"])
+def test_a_title_in_no_known_alphabet_is_no_reason_to_refuse_a_clip(
+    endpoint, tmp_path, name, title
+):
+    with av.open(str(tmp_path / name), "w") as file:
+        file.metadata["title"] = len(title) * "X"
+        stream = file.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(60):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8))))
+        file.mux(stream.encode())
+    content = (tmp_path / name).read_bytes()
+    assert content.count(len(title) * b"X") == 1
+    content = content.replace(len(title) * b"X", title)
+    answer = endpoint({"inputs": base64_of(content), "parameters": {"output": "json", "window": 5}})
+    assert answer["windows"] and answer["bpm"] is None  # a film of black alone
+
+
 def huge_png(side):
     """The PNG of one colour that says it has side x side pixels."""
 
@@ -400,11 +421,33 @@ def test_messages_name_the_limit_and_no_path_of_the_server(endpoint, tmp_path, m
     assert not any(str(tmp_path) in message for message in said)
 
 
+def test_the_size_of_an_opened_picture_is_checked_before_it_is_decoded(endpoint, monkeypatch):
+    """Toolkits make pictures of what is sent, and have limits of their own, or none."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    for side in (50_000, 9_000):
+        picture = Image.open(io.BytesIO(huge_png(side)))
+        monkeypatch.setattr(picture, "load", lambda: pytest.fail("its pixels were asked for"))
+        with pytest.raises(ValueError, match=f"67108864 pixels are taken, got {side} x {side}$"):
+            endpoint({"inputs": picture})
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_picture_that_is_cut_short_is_named(endpoint, sheet, kind):
+    file = io.BytesIO()
+    sheet.save(file, kind)
+    content = file.getvalue()[: len(file.getvalue()) // 2]
+    for inputs in (Image.open(io.BytesIO(content)), base64_of(content), {"image": content}):
+        with pytest.raises(ValueError, match=r"^inputs: a picture that is cut short or damaged \("):
+            endpoint({"inputs": inputs})
+
+
 def test_numbers_of_a_query_string_are_numbers():
     chosen = handler.check_parameters({"fps": "29.5", "grid": "[4, 6]", "output": "json"})
     assert (chosen.fps, chosen.grid, chosen.output) == (29.5, (4, 6), "json")
     with pytest.raises(ValueError, match="fps must be 1 to 1000, got 'thirty'"):
         handler.check_parameters({"fps": "thirty"})
+    with pytest.raises(ValueError, match=r"seed must be a whole number from 0, got '9+\.\.\.$"):
+        handler.check_parameters({"seed": 5000 * "9"})
 
 
 def test_no_stack_trace_leaves_the_handler_but_the_keeper_sees_it(

@@ -328,3 +328,21 @@ def test_numbers_that_no_trace_has_are_refused():
             np.isnan(heart_rate.fft_rate(SINE, rate))
             and len(heart_rate.beat_times(SINE, rate)) == 0
         )
+
+
+@pytest.mark.filterwarnings("error")
+def test_too_few_samples_and_too_slow_ones_leave_no_warning():
+    for trace in (np.ones(1), np.ones(2), np.array([1.0, -3.0]), np.array([1, 1j])):
+        assert np.isnan(heart_rate.snr(trace, 30, 90))
+    for taper in ("hann", "blackman"):
+        with pytest.raises(ValueError, match=f"^a trace of 2 samples is too short for .*{taper}"):
+            heart_rate.spectrum(np.array([1.0, -3.0]), 30, taper)
+    assert np.isfinite(heart_rate.spectrum(np.array([1.0, -3.0]), 30, "boxcar")[1]).all()
+    for rate in (1e-300, 1e-308, 1.49):
+        with pytest.raises(
+            ValueError, match=r"^rate must be at most a beat a sample, .* bpm, got 90$"
+        ):
+            heart_rate.lock_in(SINE, rate, 90)
+    assert np.isfinite(heart_rate.lock_in(SINE, 1.5, 90)).all()
+    with pytest.raises(ValueError, match=r"^intervals must be"):
+        heart_rate.heart_rate_variability(np.array([0.8, 0.9 + 0j, 0.8]))

@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pulse_plantain import lora
 from pulse_plantain.adapter import read_pulse_config, write_adapter
+from pulse_plantain.faces import measure_faces
 from pulse_plantain.pipeline import PulsePipeline
 
 PULSE_CONFIG = {"geometry": GEOMETRY.to_dict(), "noise_scale": 0.25, "min_confidence": 0.4}
@@ -136,6 +137,27 @@ def test_an_adapter_that_is_switched_off_is_named(pipe, expected):
     pipe.delete_adapters("default_0")
     with pytest.raises(ValueError, match=r"^no adapter: load one first"):
         draw(pipe)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda pipe, clip: list(pipe.watch(clip, fps=10)),
+        lambda pipe, clip: measure_faces(pipe, clip, [(0, 0, 64, 48)], fps=10),
+    ],
+)
+def test_nothing_else_draws_without_the_adapter_either(pipe, ask):
+    def read_none():
+        raise AssertionError("a picture was read")
+        yield
+
+    pipe.disable_lora()
+    with pytest.raises(ValueError, match=r"^no adapter: it is switched off; pipe\.enable_lora"):
+        ask(pipe, read_none())
+    pipe.enable_lora()
+    pipe.delete_adapters("default_0")
+    with pytest.raises(ValueError, match=r"^no adapter: load one first"):
+        ask(pipe, read_none())
 
 
 def test_a_fused_adapter_stays_when_its_layers_are_taken_out(pipe, expected):

@@ -6,7 +6,7 @@ import pickle
 import re
 import weakref
 from dataclasses import fields
-from itertools import count, pairwise
+from itertools import count, pairwise, repeat
 from unittest import mock
 
 import numpy as np
@@ -488,16 +488,47 @@ def test_a_pulse_sheet_is_read_back_from_eight_bits(pipe):
         ({"image": np.full((64, 384, 3), np.nan)}, r"uint8, uint16 or float in \[0, 1\]"),
         ({"image": np.full((64, 384, 3), 7.0)}, r"uint8, uint16 or float in \[0, 1\]"),
         ({"image": np.full((64, 384, 3), "a")}, r"uint8, uint16 or float in \[0, 1\]"),
-        ({"image": np.float32(3)}, "384 x 64 pixels"),
+        ({"image": np.float32(3)}, r"\[H, W, 3\] of 384 x 64 pixels, got np.float32\(3"),
+        ({"image": [[1], [1, 2]]}, r"\[H, W, 3\] of 384 x 64 pixels, got \[\[1\], \[1, 2\]\]"),
+        ({"image": "a sheet"}, r"\[H, W, 3\] of 384 x 64 pixels, got 'a sheet'"),
+        ({"image": count()}, r"\[H, W, 3\] of 384 x 64 pixels, got count\(0\)"),
+        ({"image": np.zeros((64, 384, 4))}, r"got an array of shape \(64, 384, 4\)"),
+        ({"spans": repeat((0, 8))}, "spans must be .* got more than the picture's 1 sheet$"),
+        ({"spans": [(0, 8), (4, 12), (8, 16)]}, "got more than the picture's 1 sheet$"),
+        ({"spans": [count()]}, r"\(start, end\) in seconds of each sheet, got count"),
+        ({"spans": 5}, r"\(start, end\) in seconds of each sheet, got 5"),
+        ({"spans": [0, 8]}, r"\(start, end\) in seconds of each sheet, got 0 for one"),
+        ({"spans": [(0, 8, 9)]}, r"\(start, end\) .*, got \(0, 8, 9\) for one"),
+        ({"spans": [(0, "end")]}, r"\(start, end\) .*, got \(0, 'end'\) for one"),
+        ({"spans": "08"}, r"\(start, end\) .*, got '0' for one"),
+        ({"spans": np.zeros((1, 2, 2))}, r"\(start, end\) .*, got an array of shape \(1, 2, 2\)"),
+        ({"spans": np.array(8.0)}, r"\(start, end\) .*, got array\(8"),
     ],
 )
 def test_sheets_that_no_clip_has_are_refused(pipe, change, message):
     values = {"image": np.zeros((64, 384, 3), np.uint8)} | change
-    if len(values.get("spans") or ()) == 2:
+    if values.get("spans") is not None and "begin near" in message:
         values["image"] = np.zeros((128, 384, 3), np.uint8)
     with pytest.raises(ClipError, match=message) as caught:
         pipe.decode_sheet(**values)
     assert "\n" not in str(caught.value)
+
+
+def test_the_times_of_sheets_may_come_in_any_form(pipe):
+    image = np.full((128, 384, 3), 0.5)
+    pairs = [(0.0, 8.0), (4.0, 12.0)]
+    expected = pipe.decode_sheet(image, spans=pairs)
+    for spans in (
+        *(np.array(pairs), torch.tensor(pairs), (pair for pair in pairs), map(list, pairs)),
+        [("0", "8"), ("4", "12")],
+    ):
+        read = pipe.decode_sheet(image, spans=spans)
+        assert [(w.start, w.end) for w in read.windows] == pairs
+        assert np.array_equal(read.bvp, expected.bvp)
+    for wrong in ("x", None, ["np"], np.array(["np", "pt"])):
+        with pytest.raises(ValueError, match=r'^output_type must be "np" or "pt", got'):
+            pipe.decode_sheet(image, spans=pairs, output_type=wrong)
+    assert isinstance(pipe.decode_sheet(image, spans=pairs, output_type="pt").bvp, torch.Tensor)
 
 
 def test_a_pipeline_can_be_pickled_and_draws_the_same():

@@ -89,6 +89,21 @@ def test_requests_at_once_get_their_own_answers_and_leave_no_file(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_load_is_judged_by_answers_files_and_memory(url, endpoint, tmp_path):
+    run = LOAD["load"](url, LOAD["make_requests"](endpoint.pipe)[2:], 4, 4)
+    assert LOAD["find_faults"]([run], 0) == [] and run["memory_settled_mb"] > 100
+    most = LOAD["MOST_GROWTH_MB"]
+    for change, fault in (
+        ({"memory_settled_mb": run["memory_before_mb"] + most + 1}, f"{most + 1} MB did not come"),
+        ({"answers_as_alone": 3}, "only 3 answers as alone"),
+        ({"kinds": run["kinds"] | {"broken": False}}, "the broken was wrong"),
+    ):
+        (found,) = LOAD["find_faults"]([run, run | change], 0)
+        assert found.startswith("4 requests, 4 at once: ") and fault in found
+    assert LOAD["find_faults"]([run | {"memory_after_mb": 10**6}], 2) == ["2 files were left"]
+    assert json.loads((ROOT / "results" / "load.json").read_text())["most_growth_mb"] == most
+
+
 def test_the_container_has_what_it_needs():
     """What the Dockerfile copies is there, and holds what the server imports and loads."""
     text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")

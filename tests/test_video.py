@@ -1,5 +1,9 @@
 """Every kind of clip is read with its own clock, or refused in one line."""
 
+import gzip
+import io
+import tempfile
+import zipfile
 from types import SimpleNamespace
 
 import av
@@ -326,3 +330,33 @@ def test_cut_animations(tmp_path, name):
     contents = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(contents[: int(0.7 * len(contents))])
     refuse(tmp_path / name, "breaks off|not a picture")
+
+
+def open_files(path):
+    """A file in objects whose ``mode`` is none, a number, or one of writing."""
+    spooled = tempfile.SpooledTemporaryFile()
+    spooled.write(path.read_bytes())
+    with gzip.open(f"{path}.gz", "wb") as packed:
+        packed.write(path.read_bytes())
+    with zipfile.ZipFile(f"{path}.zip", "w") as archive:
+        archive.write(path, "clip")
+    return [
+        *(spooled, gzip.open(f"{path}.gz"), path.open("a+b"), path.open("r+b")),
+        zipfile.ZipFile(f"{path}.zip").open("clip"),
+    ]
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_whatever_can_be_read_as_a_file_is_read(tmp_path):
+    write_video(tmp_path / "clip.mp4", small_clip(), STAMPS, "libx264", "yuv420p")
+    whole = (tmp_path / "clip.mp4").read_bytes()
+    for file in open_files(tmp_path / "clip.mp4"):
+        times = [time for time, _ in read_frames(file)]
+        np.testing.assert_allclose(times, STAMPS - STAMPS[0], atol=0.0011)
+        file.close()
+        with pytest.raises(ClipError, match=r": the file is closed$"):
+            list(read_frames(file))
+    assert (tmp_path / "clip.mp4").read_bytes() == whole
+    (file := io.BytesIO(whole)).close()
+    with pytest.raises(ClipError, match=r"^the clip: the file is closed$"):
+        list(read_frames(file))
