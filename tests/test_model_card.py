@@ -158,6 +158,11 @@ def test_what_the_pages_say_of_the_pulse_s_colours_holds():
     assert "red has {:.2f} and blue {:.2f} of green's pulse".format(*life) in text
     assert "contact PPG, and {:.2f} and {:.2f} in the simulation".format(*simulated) in text
     assert all(ours > its for ours, its in zip(simulated, life, strict=True))
+    shape = groups["two face traces with contact PPG"]["second harmonic"]
+    words = "second harmonic of the two traces has {size:.2f} of the first one's amplitude and is"
+    assert f"{words} {{lead:.1f}} rad ahead".format(**shape) in text
+    shape = groups["camera light"]["second harmonic"]
+    assert "it has {size:.2f} and is {lead:.1f} rad ahead".format(**shape) in text
 
 
 def test_the_windows_of_the_4b_training_are_those_of_its_command():

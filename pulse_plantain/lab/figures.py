@@ -47,6 +47,17 @@ def draw_evaluation(
     return figure
 
 
+def draw_reliability(reliability: dict[str, Any]) -> Figure:
+    """The picture of the card: how often a rate is right, by its confidence.
+
+    Args:
+        reliability: of :func:`pulse_plantain.lab.reliability.compare_confidences`.
+    """
+    figure = Figure(figsize=(4.8, 3.6), layout="constrained")
+    _draw_reliability(figure.subplots(), reliability)
+    return figure
+
+
 def _read_columns(rows):
     """(bpm, reference in bpm, whether it was answered) of rows, each [rows]."""
     bpm, reference = (np.array([row[k] for row in rows], float) for k in ("bpm", "reference"))
