@@ -443,10 +443,12 @@ def heart_rate_variability(intervals: np.ndarray) -> HeartRateVariability:
     Raises:
         ValueError: for an interval that is not a finite number above 0.
     """
-    whole = not np.iscomplexobj(intervals)
-    intervals = np.asarray(intervals, dtype=float if whole else complex)
-    if not whole or intervals.ndim != 1 or not (np.isfinite(intervals) & (intervals > 0)).all():
-        raise ValueError("intervals must be [beats - 1] seconds, each finite and above 0")
+    wanted = "intervals must be [beats - 1] seconds, each finite and above 0"
+    if np.iscomplexobj(intervals):
+        raise ValueError(wanted)
+    intervals = np.asarray(intervals, dtype=float)
+    if intervals.ndim != 1 or not (np.isfinite(intervals) & (intervals > 0)).all():
+        raise ValueError(wanted)
     duration = intervals.sum()
     figures = dict.fromkeys(MINIMUM_SECONDS, np.nan)
     if len(intervals) < 3:

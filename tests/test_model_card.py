@@ -6,7 +6,7 @@ import re
 import statistics
 
 import pytest
-from conftest import ROOT, run_script
+from conftest import ROOT, read_script, run_script
 from huggingface_hub import ModelCard
 
 from pulse_plantain.lab import card, card_training, cited
@@ -146,6 +146,19 @@ def test_what_the_pages_say_of_networks_and_of_flow_matching_holds():
     share = f"({average('flow', 'within_3_bpm', best):.0%} within 3 bpm)"
     text = " ".join((ROOT / "docs" / "training.md").read_text().split())
     assert best == "4" and f"four steps of the schedule, where it is best {share}" in text
+
+
+def test_the_card_s_picture_is_drawn_anew_for_other_figures_alone(tmp_path):
+    draw = read_script("model_card")["write_picture"]
+    result = RESULTS.load("synthetic-camera-test.json")
+    source, picture = tmp_path / "result.json", tmp_path / "picture.png"
+    for commit in ("aaaaaaa", "bbbbbbb"):
+        source.write_text(json.dumps(result | {"commit": commit}))
+        before = picture.read_bytes() if picture.exists() else None
+        assert draw(picture, source, check=True)
+        assert (picture.read_bytes() if picture.exists() else None) == before
+        assert draw(picture, source, check=False) and picture.stat().st_size > 10_000
+        assert not draw(picture, source, check=True)
 
 
 def test_what_the_pages_say_of_the_pulse_s_colours_holds():

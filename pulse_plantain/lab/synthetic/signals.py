@@ -180,10 +180,9 @@ class Heart:
     def vary(self, draw: Draw) -> Heart:
         """The same rates with pulses of any shape that rises faster than it falls.
 
-        The pulse of a face is rounder than a finger's, on which the shapes of :meth:`draw` are
-        modelled: on two traces with contact PPG its second harmonic is 0.2 of the first and 2.5 rad
-        ahead of it, where a finger's is 0.4 and 1.4 rad. Two of three hearts get harmonics of
-        rho^k exp(i k psi), with psi from 0 to pi, and as much variability as recorded ones have.
+        The shapes of :meth:`draw` are alike, and the pulse of a face is rounder (docs/training.md).
+        Two of three hearts get harmonics of rho^k exp(i k psi), with psi from 0 to pi, and as much
+        variability as recorded ones have.
 
         Args:
             draw: random numbers of the clips, another stream than those of :meth:`draw`.
