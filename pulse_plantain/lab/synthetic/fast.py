@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pulse_plantain.sheet import Layout
 
-from .draw import LIGHTS, Draw
+from .draw import Draw
 from .scene import Layers, Moment, Scenes
 from .signals import TAU
 from .staging import draw_scenes
@@ -275,8 +275,7 @@ def draw_training_scenes(
 
     Every kind of clip and crops are among them; of each 32 seeds the first 8 go to all extremes,
     the others are webcam scenes. Fewer hearts are near rest than in the clips that are measured
-    (:data:`RESTING`), and in all lights but the plain one their pulses have more shapes
-    (:meth:`Heart.vary`).
+    (:data:`RESTING`).
 
     Args:
         seeds: integers >= 0.
@@ -295,9 +294,6 @@ def draw_training_scenes(
                 resting=RESTING,
                 light=light,
             )
-            if light != LIGHTS[0]:
-                heart = scenes.heart.vary(Draw(scenes.seeds, stream=9))
-                scenes = replace(scenes, heart=heart)
             yield some, scenes
 
 

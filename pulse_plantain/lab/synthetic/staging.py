@@ -95,7 +95,8 @@ def _draw_plain_scenes(seeds, webcam, kinds, crops, resting):
 
 
 def _put_before_camera(scenes, light):
-    """The scenes with smaller pulses and with what cameras.py adds, from a stream of its own."""
+    """The scenes with smaller pulses of more shapes and what cameras.py adds, from streams of
+    their own."""
     draw = Draw(scenes.seeds, stream=5)
     plain, pulse, view = scenes.light, scenes.pulse, scenes.view
     smaller, lit = draw.log_uniform(*_SMALLER), _choose_lamps(draw, scenes.kinds, light)
@@ -106,13 +107,16 @@ def _put_before_camera(scenes, light):
     colour[:, 0] *= draw.uniform(*_LESS_RED)
     shares = _CALMER * plain.shares
     shares[:, :, 2] *= 1 - lit[:, None]  # the lamp's rhythm takes the place of the other one
-    kinds, amplitude = scenes.kinds, pulse.amplitude * smaller
+    kinds, heart, amplitude = scenes.kinds, scenes.heart, pulse.amplitude * smaller
     if light == "lamp":
         kinds = [KINDS[1] if kind == KINDS[0] else kind for kind in kinds]
         amplitude = 0 * amplitude
+    else:
+        heart = heart.vary(Draw(scenes.seeds, stream=9))
     return replace(
         scenes,
         kinds=kinds,
+        heart=heart,
         pulse=replace(pulse, amplitude=amplitude, colour=added.colour_pulse(colour, skin)),
         light=replace(plain, shares=shares),
         motion=replace(scenes.motion, shares=_CALMER * scenes.motion.shares),
