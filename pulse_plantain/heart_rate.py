@@ -41,17 +41,19 @@ def check_trace(trace: np.ndarray, sampling_rate: float) -> np.ndarray:
         sampling_rate: Hz.
 
     Raises:
-        ValueError: if the trace is not one row of numbers, or the sampling rate is not above 0 and
-            at most :data:`MOST_HERTZ`.
+        ValueError: if the trace is not one row of numbers, or the sampling rate is not a number
+            above 0 and at most :data:`MOST_HERTZ`.
     """
     trace = np.asarray(trace)
+    rate = np.asarray(sampling_rate)
     if trace.ndim != 1 or trace.dtype.kind not in "biufc":
         raise ValueError(
             f"a trace must be [samples] numbers, got shape {trace.shape} of {trace.dtype}"
         )
-    if not 0 < sampling_rate <= MOST_HERTZ:
+    if rate.ndim or rate.dtype.kind not in "iuf" or not 0 < rate <= MOST_HERTZ:
         raise ValueError(
-            f"sampling_rate must be above 0 and at most {MOST_HERTZ:g} Hz, got {sampling_rate}"
+            f"sampling_rate must be a number above 0 and at most {MOST_HERTZ:g} Hz, "
+            f"got {sampling_rate!r}"
         )
     return trace
 

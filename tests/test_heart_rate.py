@@ -297,7 +297,8 @@ def test_traces_without_a_rate_have_none(trace):
 
 
 def test_numbers_that_no_trace_has_are_refused():
-    for rate in (0, -1, np.nan, np.inf, 1e12):
+    refusal = "^sampling_rate must be a number above 0 and at most 20000 Hz, got "
+    for rate in (0, -1, np.nan, np.inf, 1e12, "12", None, [12.0], 12j, True):
         for estimate in (
             heart_rate.spectrum,
             heart_rate.fft_rate,
@@ -305,7 +306,7 @@ def test_numbers_that_no_trace_has_are_refused():
             heart_rate.mean_rate,
             heart_rate.spectral_concentration,
         ):
-            with pytest.raises(ValueError, match="sampling_rate must be above 0 and at most 20000"):
+            with pytest.raises(ValueError, match=refusal):
                 estimate(SINE, rate)
     for trace in (SINE[None], np.array(["a"]), np.float64(3)):
         with pytest.raises(ValueError, match=r"a trace must be \[samples\] numbers"):
