@@ -261,6 +261,17 @@ def test_training_pulses_in_camera_light_have_more_shapes_and_livelier_rates():
     assert 0.05 < float((depth.square().sum(1) / 2).sqrt().median()) < 0.09  # SDNN of recorded ones
 
 
+def test_measured_pulses_have_the_shapes_of_learnt_ones_and_lamps_have_none():
+    seeds = split_seeds("camera-test", 32)
+    plain, camera, lamp = (
+        draw_scenes(seeds, webcam=True, kinds=False, light=light).heart
+        for light in ("plain", "camera", "lamp")
+    )
+    varied = (plain.harmonics != camera.harmonics).any(1).float().mean()
+    assert torch.equal(plain.rate, camera.rate) and 0.5 < varied < 0.85
+    assert torch.equal(lamp.harmonics, plain.harmonics) and torch.equal(lamp.depth, plain.depth)
+
+
 @pytest.mark.parametrize(("size", "lead"), [(0.2, 2.5), (0.4, 1.4), (0.3, -1.0)])
 def test_the_shape_of_a_pulse_is_read_under_grey_light_of_its_own(size, lead):
     phase = 2 * np.pi * 1.25 * (np.arange(96) + 0.5) / 12
