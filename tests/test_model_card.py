@@ -174,7 +174,7 @@ def test_what_the_pages_say_of_the_pulse_s_colours_holds():
     shape = groups["two face traces with contact PPG"]["second harmonic"]
     words = "second harmonic of the two traces has {size:.2f} of the first one's amplitude and is"
     assert f"{words} {{lead:.1f}} rad ahead".format(**shape) in text
-    shape = groups["camera light"]["second harmonic"]
+    shape = groups["plain light"]["second harmonic"]
     assert "it has {size:.2f} and is {lead:.1f} rad ahead".format(**shape) in text
 
 
