@@ -110,37 +110,37 @@ class Weights:
         restart: chance per second that the rate jumps anywhere.
     """
 
-    mean: Sequence[float] = (-0.9579, -7.6702, 0.9318, -1.2818, -2.1536, 0.5008, -1.3079, -3.6072)
-    spread: Sequence[float] = (1.9043, 0.777, 0.0265, 0.9278, 1.7019, 0.5583, 2.4524, 2.5653)
-    sharpness: float = 6.4439
-    doubt: float = 0.0772
+    mean: Sequence[float] = (-0.9879, -7.6405, 0.9422, -1.3438, -2.0842, 0.4747, -1.4254, -3.5552)
+    spread: Sequence[float] = (1.893, 0.7689, 0.0243, 0.9205, 1.6992, 0.5552, 2.4476, 2.5712)
+    sharpness: float = 6.3445
+    doubt: float = 0.0879
     trust: Sequence[float] = (
-        0.5066,
-        0.3133,
-        0.1717,
-        0.3151,
-        0.7146,
-        0.5307,
-        -0.3632,
-        -0.2381,
-        -0.3344,
+        0.5536,
+        0.2947,
+        0.1636,
+        0.3311,
+        0.7261,
+        0.5123,
+        -0.3389,
+        -0.2377,
+        -0.2943,
     )
-    beats: Sequence[float] = (0.8759, -0.4611)
+    beats: Sequence[float] = (-0.1625, -0.4851)
     silence: Sequence[float] = (
-        0.6456,
-        -0.6728,
-        -1.0789,
-        -0.5893,
-        -0.1417,
-        0.3903,
-        0.5023,
-        0.8117,
-        0.2459,
+        0.6324,
+        -0.6359,
+        -1.0762,
+        -0.4983,
+        -0.1823,
+        0.3414,
+        0.4597,
+        0.6798,
+        0.2641,
     )
-    lit: Sequence[float] = (-2.7331, 0.0, 0.0, 0.0, 0.0, -0.3147, 0.5561, 1.0385, 1.1566)
-    scale: float = 1.315
-    overlap: float = 0.9
-    quiet: float = 0.2661
+    lit: Sequence[float] = (-2.7557, 0.0, 0.0, 0.0, 0.0, -0.1654, 0.453, 0.9643, 1.0757)
+    scale: float = 1.2348
+    overlap: float = 0.9046
+    quiet: float = 0.2496
     present: float = 0.5
     change: float = 1 / 60
     drift: float = 0.0152
