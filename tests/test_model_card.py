@@ -71,26 +71,27 @@ def test_what_the_pages_say_of_the_miniature_holds():
     ahead = {name for name, its in figures.items() if its["forced"]["mae"] < mine["forced"]["mae"]}
     assert not ahead
     more = {n for n, its in figures.items() if its["forced"]["within"] > mine["forced"]["within"]}
-    assert more == {"pbv", "deepphys"}
-    assert all(figures[name]["forced"]["within"] < mine["forced"]["within"] + 0.02 for name in more)
+    assert more == {"pbv"}
+    told = [figures[name]["forced"]["within"] for name in ("pos", "pbv")]
+    assert all(0 <= within - mine["forced"]["within"] < 0.02 for within in told)
     answers = [row for row in result["rows"] if row["method"] == "pulse" and row["answered"]]
     errors = sorted(abs(row["bpm"] - row["reference"]) for row in answers)
-    assert len(errors) == 77 and errors[74] <= 3 < errors[75]
-    assert 67.5 < errors[-1] < 68.5 and errors[-1] > sum(errors) / 2
+    assert len(errors) == 64 and errors[62] <= 3 < errors[63]
+    assert 74.5 < errors[-1] < 75.5 and 0.45 < sum(errors[:-1]) / 63 < 0.55
     lowest = min(row["bpm"] for row in answers)
     assert RATES[0] <= lowest < RATES[0] + 1
-    assert 0.3 < mine["answered"]["coverage"] < 0.5
+    assert 0.3 < mine["answered"]["coverage"] < 0.36
     false = [row for row in result["null_rows"] if row["confidence"] >= MIN_CONFIDENCE]
-    assert sum(row["recording"].startswith("lamp") for row in false) == len(false) - 1 == 11
-    assert all(0.795 < row["confidence"] < 0.965 for row in false)
+    assert sum(row["recording"].startswith("lamp") for row in false) == len(false) - 1 == 10
+    assert all(0.825 < row["confidence"] < 0.945 for row in false)
     assert mine["reliability"]["calibration_error"] < 0.05
-    bins = [row for row in mine["reliability"]["bins"] if row["confidence"] > 0.2]
+    bins = [row for row in mine["reliability"]["bins"] if row["confidence"] > 0.4]
     assert all(row["right"] < row["confidence"] for row in bins)
     sure = [row for row in bins if row["confidence"] >= MIN_CONFIDENCE]
     claimed, right = (
         sum(row["clips"] * row[name] for row in sure) for name in ("confidence", "right")
     )
-    assert (sum(row["clips"] for row in sure), round(right), round(claimed)) == (89, 75, 82)
+    assert (sum(row["clips"] for row in sure), round(right), round(claimed)) == (75, 63, 69)
 
 
 def test_what_the_pages_say_of_long_clips_holds():
