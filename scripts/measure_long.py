@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
         if not clips:
             raise ClipError(f"no clips with ground truth in {args.clips}")
         pipe = load_pipeline(args.model, str(args.adapter))
-        kept = args.kept / hash_weights(args.adapter / WEIGHTS_FILE)
+        kept = args.kept / hash_weights(args.adapter / WEIGHTS_FILE, pipe.config.reading)
         kept.mkdir(parents=True, exist_ok=True)
         rows = []
         for clip in tqdm(clips, unit="clip"):

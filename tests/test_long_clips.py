@@ -157,7 +157,8 @@ def test_the_script_writes_figures_and_curves_and_goes_on(clip, tmp_path, monkey
         calls.append(path)
         return make_row([71.0, 72.0, 99.0, 99.0], [0.9] * 4, 70.0, (70.0,))
 
-    scripted = SimpleNamespace(config=SimpleNamespace(min_confidence=0.8))
+    config = SimpleNamespace(min_confidence=0.8, reading={"scale": 1.0})
+    scripted = SimpleNamespace(config=config)
     monkeypatch.setattr(loading, "load_pipeline", lambda model, adapter: scripted)
     monkeypatch.setattr(long_clips, "measure_journey", measure)
     out = tmp_path / "long.json"
@@ -166,6 +167,9 @@ def test_the_script_writes_figures_and_curves_and_goes_on(clip, tmp_path, monkey
     for _ in range(2):
         assert run_script("measure_long", *words) == 0
     assert len(calls) == 1
+    config.reading = {"scale": 1.1}  # a reading that was fitted anew reads other rates
+    assert run_script("measure_long", *words) == 0
+    assert len(calls) == 2
     assert json.loads(out.read_text())["figures"]["clips"] == 1
     assert out.with_suffix(".png").stat().st_size > 5_000
     assert run_script("measure_long", tmp_path / "nothing") == 2

@@ -373,7 +373,7 @@ def test_calm_faces_are_painted_with_and_without_a_pulse(tmp_path):
     """POS finds the pulse of most, and what is written says which rate that is."""
     options = ("--calm", "--split", "validation", "--seconds", "8", "--count")
     folder = tmp_path / "calm"
-    assert run_script("synthesize", "--out", str(folder), *options, "6", "--start", "4000") == 0
+    assert run_script("synthesize", "--out", str(folder), *options, "6", "--start", "4006") == 0
     paths = sorted(folder.glob("*.json"))
     found = []
     for path in paths:
@@ -386,10 +386,10 @@ def test_calm_faces_are_painted_with_and_without_a_pulse(tmp_path):
     assert np.sum(found) >= 4, found
 
     written = paths[0].stat().st_mtime_ns
-    assert run_script("synthesize", "--out", str(folder), *options, "1", "--start", "4000") == 0
+    assert run_script("synthesize", "--out", str(folder), *options, "1", "--start", "4006") == 0
     assert paths[0].stat().st_mtime_ns == written
     null = tmp_path / "null"
-    still = (*options, "1", "--start", "4000", "--pulse", "0")
+    still = (*options, "1", "--start", "4006", "--pulse", "0")
     assert run_script("synthesize", "--out", str(null), *still) == 0
     assert [json.loads(path.read_text())["bpm"] for path in null.glob("*.json")] == [0.0]
     beating, none = (

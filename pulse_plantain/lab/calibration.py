@@ -7,7 +7,8 @@ and judged on the other one; the numbers that the adapter gets are fitted to all
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,12 +73,19 @@ def _find_error(row: dict[str, Any]) -> float:
     return abs(row["bpm"] - row["reference"]) if known else row["reference"]
 
 
-def hash_weights(path: Path) -> str:
-    """Ten hexadecimal digits of the weights in a file, whatever its header says."""
+def hash_weights(path: Path, reading: Mapping[str, Any] | None = None) -> str:
+    """Ten hexadecimal digits of the weights in a file, whatever its header says.
+
+    Args:
+        path: of the adapter's file.
+        reading: numbers of the reading, where what is kept depends on them, too.
+    """
     digest = hashlib.sha256()
     for name, weight in sorted(load_file(path).items()):
         digest.update(name.encode())
         digest.update(weight.numpy().tobytes())
+    if reading is not None:
+        digest.update(json.dumps(dict(reading), sort_keys=True).encode())
     return digest.hexdigest()[:10]
 
 
