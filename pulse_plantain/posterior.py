@@ -110,37 +110,37 @@ class Weights:
         restart: chance per second that the rate jumps anywhere.
     """
 
-    mean: Sequence[float] = (-0.9879, -7.6405, 0.9422, -1.3438, -2.0842, 0.4747, -1.4254, -3.5552)
-    spread: Sequence[float] = (1.893, 0.7689, 0.0243, 0.9205, 1.6992, 0.5552, 2.4476, 2.5712)
-    sharpness: float = 6.3445
-    doubt: float = 0.0879
+    mean: Sequence[float] = (-0.6954, -7.4606, 0.9432, -1.3529, -1.9921, 0.4244, -1.7621, -3.6386)
+    spread: Sequence[float] = (2.018, 0.8696, 0.0261, 0.9968, 1.7008, 0.5335, 2.4655, 2.4019)
+    sharpness: float = 5.9321
+    doubt: float = 0.0744
     trust: Sequence[float] = (
-        0.5536,
-        0.2947,
-        0.1636,
-        0.3311,
-        0.7261,
-        0.5123,
-        -0.3389,
-        -0.2377,
-        -0.2943,
+        0.4871,
+        0.3861,
+        0.2199,
+        0.2484,
+        0.531,
+        0.5245,
+        -0.4354,
+        -0.417,
+        -0.2322,
     )
-    beats: Sequence[float] = (-0.1625, -0.4851)
+    beats: Sequence[float] = (-0.3038, -0.4037)
     silence: Sequence[float] = (
-        0.6324,
-        -0.6359,
-        -1.0762,
-        -0.4983,
-        -0.1823,
-        0.3414,
-        0.4597,
-        0.6798,
-        0.2641,
+        0.5145,
+        -0.8568,
+        -1.3266,
+        -0.8834,
+        -0.2186,
+        0.5372,
+        0.5231,
+        0.8166,
+        0.2593,
     )
-    lit: Sequence[float] = (-2.7557, 0.0, 0.0, 0.0, 0.0, -0.1654, 0.453, 0.9643, 1.0757)
-    scale: float = 1.2348
-    overlap: float = 0.9046
-    quiet: float = 0.2496
+    lit: Sequence[float] = (-2.8931, 0.0, 0.0, 0.0, 0.0, -0.0686, 0.515, 0.9265, 1.0599)
+    scale: float = 1.3537
+    overlap: float = 0.9504
+    quiet: float = 0.1336
     present: float = 0.5
     change: float = 1 / 60
     drift: float = 0.0152
