@@ -73,25 +73,25 @@ def test_what_the_pages_say_of_the_miniature_holds():
     more = {n for n, its in figures.items() if its["forced"]["within"] > mine["forced"]["within"]}
     assert more == {"pbv"}
     told = [figures[name]["forced"]["within"] for name in ("pos", "pbv")]
-    assert all(0 <= within - mine["forced"]["within"] < 0.02 for within in told)
+    assert all(abs(within - mine["forced"]["within"]) < 0.015 for within in told)
     answers = [row for row in result["rows"] if row["method"] == "pulse" and row["answered"]]
     errors = sorted(abs(row["bpm"] - row["reference"]) for row in answers)
-    assert len(errors) == 64 and errors[62] <= 3 < errors[63]
-    assert 74.5 < errors[-1] < 75.5 and 0.45 < sum(errors[:-1]) / 63 < 0.55
+    assert len(errors) == 74 and errors[71] <= 3 < errors[72] < 3.25
+    assert 74.5 < errors[-1] < 75.5 and 0.45 < sum(errors[:-1]) / 73 < 0.55
     lowest = min(row["bpm"] for row in answers)
     assert RATES[0] <= lowest < RATES[0] + 1
-    assert 0.3 < mine["answered"]["coverage"] < 0.36
+    assert abs(mine["answered"]["coverage"] - 4 / 11) < 0.01
     false = [row for row in result["null_rows"] if row["confidence"] >= MIN_CONFIDENCE]
-    assert sum(row["recording"].startswith("lamp") for row in false) == len(false) - 1 == 10
-    assert all(0.825 < row["confidence"] < 0.945 for row in false)
+    assert sum(row["recording"].startswith("lamp") for row in false) == len(false) - 1 == 14
+    assert all(0.825 < row["confidence"] < 0.965 for row in false)
     assert mine["reliability"]["calibration_error"] < 0.05
-    bins = [row for row in mine["reliability"]["bins"] if row["confidence"] > 0.4]
+    bins = [row for row in mine["reliability"]["bins"] if row["confidence"] > 0.6]
     assert all(row["right"] < row["confidence"] for row in bins)
     sure = [row for row in bins if row["confidence"] >= MIN_CONFIDENCE]
     claimed, right = (
         sum(row["clips"] * row[name] for row in sure) for name in ("confidence", "right")
     )
-    assert (sum(row["clips"] for row in sure), round(right), round(claimed)) == (75, 63, 69)
+    assert (sum(row["clips"] for row in sure), round(right), round(claimed)) == (89, 72, 82)
 
 
 def test_what_the_pages_say_of_long_clips_holds():
@@ -100,11 +100,12 @@ def test_what_the_pages_say_of_long_clips_holds():
     figures = sum_up(result["rows"], MIN_CONFIDENCE)
     assert figures == result["figures"] and figures["clips"] == 60
     assert figures["mae_bpm_of_answers"] > 1.5 and 0.95 < figures["silent_without_face"] < 1
-    assert figures["astray"] == 3 and figures["spread_of_astray_bpm"] < 0.85
+    assert figures["astray"] == 5 and figures["spread_of_astray_bpm"] < 0.85
     assert figures["mae_bpm_of_the_others"] < 0.7
     assert figures["worse_than_its_pieces"] == 1
     whole, pieces = figures["whole"], figures["pieces"]
-    assert pieces["right"] == pieces["answered"] and whole["right"] < whole["answered"]
+    right = [100 * its["right"] / its["answered"] for its in (pieces, whole)]
+    assert [round(share) for share in right] == [97, 87]
     assert whole["answered"] / whole["count"] > 2 * pieces["answered"] / pieces["count"]
 
 
@@ -116,10 +117,10 @@ def test_what_the_pages_say_of_the_wrist_holds():
         low, middle, _ = beating[sign]
         assert wrist[sign] < (low + middle) / 2
     assert wrist["displaced"] > 2 * beating["displaced"][1]
-    assert 0.17 < beating["against"][1] < 0.23 and 0.7 < wrist["against"] < 0.8
+    assert 0.17 < beating["against"][1] < 0.23 and 0.8 < wrist["against"] < 0.82
     rows = RESULTS.load("wrist.json")["rows"]
     guess = next(row for row in rows if row["method"] == "pulse")
-    assert 57.5 < guess["bpm"] < 58.5 and not guess["answered"]
+    assert 56.5 < guess["bpm"] < 57.5 and guess["answered"] and guess["confidence"] < 0.85
 
 
 def test_what_the_pages_say_of_the_oracles_holds():
