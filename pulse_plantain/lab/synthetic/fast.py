@@ -287,14 +287,16 @@ def draw_training_scenes(
         chosen = [i for i, seed in enumerate(seeds) if (seed // 8 % 4 > 0) == webcam]
         for start in range(0, len(chosen), at_once):
             some = chosen[start : start + at_once]
-            scenes = draw_scenes(
-                [seeds[i] for i in some],
-                webcam=webcam,
-                crops=True,
-                resting=RESTING,
-                light=light,
+            yield (
+                some,
+                draw_scenes(
+                    [seeds[i] for i in some],
+                    webcam=webcam,
+                    crops=True,
+                    resting=RESTING,
+                    light=light,
+                ),
             )
-            yield some, scenes
 
 
 @torch.no_grad()
