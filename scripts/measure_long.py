@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from pulse_plantain.adapter import WEIGHTS_FILE
 from pulse_plantain.files import write_files
-from pulse_plantain.lab.calibration import hash_weights
+from pulse_plantain.lab.imports import follow_imports
+from pulse_plantain.lab.kept import fingerprint, hash_weights, is_fresh
 from pulse_plantain.lab.long_clips import draw_journeys, measure_journey, sum_up
 from pulse_plantain.lab.running import describe_command, write_result
 from pulse_plantain.lab.training import describe_run
@@ -43,12 +44,14 @@ def main(argv: list[str] | None = None) -> int:
         if not clips:
             raise ClipError(f"no clips with ground truth in {args.clips}")
         pipe = load_pipeline(args.model, str(args.adapter))
-        kept = args.kept / hash_weights(args.adapter / WEIGHTS_FILE, pipe.config.reading)
+        code = follow_imports("pulse_plantain.loading", "pulse_plantain.lab.long_clips")
+        weights = hash_weights(args.adapter / WEIGHTS_FILE, pipe.config.reading)
+        kept = args.kept / fingerprint(code, weights)
         kept.mkdir(parents=True, exist_ok=True)
         rows = []
         for clip in tqdm(clips, unit="clip"):
             place = kept / f"{clip.stem}.json"
-            if not place.exists():
+            if not is_fresh(place, clip, clip.with_suffix(".json")):
                 row = json.dumps(measure_journey(pipe, clip))
                 write_files({place: lambda part, row=row: part.write_text(row)})
             rows.append(json.loads(place.read_text()))

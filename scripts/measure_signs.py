@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from pulse_plantain.adapter import WEIGHTS_FILE
-from pulse_plantain.lab.calibration import hash_weights
+from pulse_plantain.lab.kept import hash_weights
 from pulse_plantain.lab.reading_fit import Evidence, collect
 from pulse_plantain.lab.running import describe_command, write_result
 from pulse_plantain.lab.signs import see_clip, see_fitted

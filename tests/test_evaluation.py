@@ -105,16 +105,6 @@ def test_recording_that_cannot_be_read_is_a_row_with_a_reason(folder, tmp_path):
     assert not any(str(tmp_path) in row["reason"] for row in rows)
 
 
-def test_fingerprint_changes_with_content_and_words(tmp_path):
-    file = tmp_path / "a"
-    file.write_text("one")
-    first = evaluation.fingerprint([tmp_path], "x")
-    assert evaluation.fingerprint([tmp_path], "x") == first
-    assert evaluation.fingerprint([tmp_path], "y") != first
-    file.write_text("two")
-    assert evaluation.fingerprint([tmp_path], "x") != first
-
-
 def test_figures_by_stratum():
     def row(subject, bpm, light, bit_rate):
         its = {"light": light, "bit_rate": bit_rate, "codec": "h264"}

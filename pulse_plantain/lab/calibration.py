@@ -6,16 +6,14 @@ and judged on the other one; the numbers that the adapter gets are fitted to all
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.torch import load_file
 
+from pulse_plantain.lab.kept import hash_weights
 from pulse_plantain.lab.reading_fit import START, Evidence, Fit, collect_folder, judge
 from pulse_plantain.lab.reliability import compare_confidences, is_right
 from pulse_plantain.posterior import Weights
@@ -71,22 +69,6 @@ def _find_error(row: dict[str, Any]) -> float:
     """bpm; the whole rate where there is no guess."""
     known = np.isfinite(row["bpm"])
     return abs(row["bpm"] - row["reference"]) if known else row["reference"]
-
-
-def hash_weights(path: Path, reading: Mapping[str, Any] | None = None) -> str:
-    """Ten hexadecimal digits of the weights in a file, whatever its header says.
-
-    Args:
-        path: of the adapter's file.
-        reading: numbers of the reading, where what is kept depends on them, too.
-    """
-    digest = hashlib.sha256()
-    for name, weight in sorted(load_file(path).items()):
-        digest.update(name.encode())
-        digest.update(weight.numpy().tobytes())
-    if reading is not None:
-        digest.update(json.dumps(dict(reading), sort_keys=True).encode())
-    return digest.hexdigest()[:10]
 
 
 def calibrate(

@@ -6,7 +6,6 @@ them up. Nothing is rendered, drawn or printed here.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -316,17 +315,6 @@ def measure_with_pipeline(recording: Recording, pipe: Callable[..., PulseOutput]
     ]
     row = _make_row(recording, PULSE, estimate) | {"windows": windows}
     return row | _compare_traces(recording, np.asarray(output.bvp), np.asarray(output.times))
-
-
-def fingerprint(paths: Iterable[str | Path], *words: Any) -> str:
-    """Ten hexadecimal digits of the contents of files (folders: all files in them) and of words."""
-    digest = hashlib.sha256(repr(words).encode())
-    for path in map(Path, paths):
-        files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-        for file in files:
-            digest.update(file.name.encode())
-            digest.update(file.read_bytes())
-    return digest.hexdigest()[:10]
 
 
 @dataclass(frozen=True)

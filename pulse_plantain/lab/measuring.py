@@ -15,6 +15,7 @@ from pulse_plantain.lab import baselines, evaluation, networks
 from pulse_plantain.lab.datasets import Recording
 from pulse_plantain.lab.evaluation import Models, Row
 from pulse_plantain.lab.imports import follow_imports
+from pulse_plantain.lab.kept import fingerprint
 from pulse_plantain.lab.running import join_processes
 from pulse_plantain.video import ClipError
 
@@ -116,7 +117,7 @@ class Instruments:
         files = {}
         for method in methods:
             words = (self.model, self.adapter) if method == evaluation.PULSE else ()
-            key = evaluation.fingerprint(self._list_grounds(method), stamps, *words)
+            key = fingerprint(self._list_grounds(method), stamps, *words)
             files[method] = self.cache / f"{name}-{method}-{key}.jsonl"
         return files
 

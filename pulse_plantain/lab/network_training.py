@@ -15,6 +15,7 @@ from tqdm import tqdm
 from pulse_plantain.files import write_files
 from pulse_plantain.lab import evaluation, networks
 from pulse_plantain.lab.datasets import Recording
+from pulse_plantain.lab.kept import fingerprint
 from pulse_plantain.lab.networks import CHUNK, NETWORKS
 from pulse_plantain.lab.sources import choose_subjects, open_labelled
 from pulse_plantain.lab.training import Log, autocast_where_fast, load_checkpoint, save_checkpoint
@@ -71,7 +72,7 @@ class NetworkTraining:
         """The file of the checkpoint; another training has another one."""
         data = list(self.data)
         whose = (self.network, data, self.splits, self.steps, self.batch, self.lr, self.seed)
-        return self.cache / f"{self.network}-{evaluation.fingerprint([], *whose)}.pt"
+        return self.cache / f"{self.network}-{fingerprint([], *whose)}.pt"
 
 
 def load_face(recording: Recording, cache: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -86,7 +87,7 @@ def load_face(recording: Recording, cache: Path) -> tuple[np.ndarray, np.ndarray
     """
     about = recording.path.stat()
     stamp = (str(recording.path.resolve()), recording.name, about.st_size, about.st_mtime_ns)
-    path = cache / f"{evaluation.fingerprint([Path(networks.__file__)], *stamp)}.npz"
+    path = cache / f"{fingerprint([Path(networks.__file__)], *stamp)}.npz"
     if not path.exists():
         frames, times = networks.read_face_frames(recording, evaluation.make_box_finder(recording))
 

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from pulse_plantain import posterior, search, windows
 from pulse_plantain.drawing import Drawing
+from pulse_plantain.lab.kept import is_fresh
 from pulse_plantain.posterior import HOP, RATES, SIGNS, Weights, Witness
 from pulse_plantain.video import OWN_CLOCK, ClipError, Clock
 
@@ -129,7 +130,8 @@ def collect_folder(pipe: Any, folder: Path, kept: Path) -> Iterator[Evidence]:
     Args:
         pipe: PulsePipeline.
         folder: of the clips.
-        kept: folder where evidence is kept; what is there is not collected again.
+        kept: folder where evidence is kept; what is there and not older than its clip is not
+            collected again.
 
     Raises:
         ClipError: if the folder holds no such clips.
@@ -140,7 +142,7 @@ def collect_folder(pipe: Any, folder: Path, kept: Path) -> Iterator[Evidence]:
     kept.mkdir(parents=True, exist_ok=True)
     for path in tqdm(truths, desc=folder.name, unit="clip"):
         place = kept / f"{folder.name}-{path.stem}.npz"
-        if not place.exists():
+        if not is_fresh(place, path, path.with_suffix(".mp4")):
             witnesses, seconds = collect(pipe, path.with_suffix(".mp4"))
             truth = json.loads(path.read_text())
             rates = read_rates(truth, count_instants(seconds))
