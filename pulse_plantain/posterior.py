@@ -3,7 +3,8 @@
 Every drawing is a witness: its trace has a share of its power in a line at every rate, and a few
 signs tell how far that may be believed. A hidden Markov model adds the witnesses up along time: the
 states are the rates of a fine grid and one without a pulse, a heart's rate walks, and a pulse may
-come and go. Nothing here knows of pictures, sheets or models.
+come and go. The rates go on a little beyond those that a heart is looked for at: what is slower or
+faster is found where it is, and is no pulse. Nothing here knows of pictures, sheets or models.
 """
 
 from __future__ import annotations
@@ -16,8 +17,14 @@ from typing import Any
 import numpy as np
 import torch
 
-RATES = np.geomspace(36.0, 204.0, 232)
-"""Heart rates that are told apart, in bpm: 0.75 % from one to the next."""
+_STEP, _BEYOND = (204 / 36) ** (1 / 231), 24
+
+RATES = 36.0 * _STEP ** np.arange(-_BEYOND, 232 + _BEYOND)
+"""Rates that are told apart, in bpm: 0.75 % from one to the next, 30 to 244."""
+
+HEARTS = np.arange(len(RATES) - 2 * _BEYOND) + _BEYOND
+"""Which of :data:`RATES` a heart may have: 36 to 204 bpm. A slow movement, which has its line below
+them, would have to be a slow heart if they were all that there is."""
 
 SIGNS = (
     "line",
@@ -311,16 +318,17 @@ def _make_transitions(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Of :func:`make_transitions`; a search asks for the same ones dozens of times."""
     steps = torch.as_tensor(np.log(RATES))
-    size = len(steps)
+    size, hearts = len(steps), len(HEARTS)
     near = torch.softmax(-0.5 * ((steps[:, None] - steps) / (drift * HOP**0.5)) ** 2, 1)
     restart, change = HOP * restart, HOP * change
     walk = (1 - restart) * near + restart / size
     go = torch.full((size, 1), change, dtype=steps.dtype)
-    come = torch.full((1, size), change / size, dtype=steps.dtype)
-    stay = torch.full((1, 1), 1 - change, dtype=steps.dtype)
+    come = torch.full((1, size), change / hearts, dtype=steps.dtype)
+    stay = 1 - come.sum(1, keepdim=True)
     moves = torch.cat([torch.cat([(1 - change) * walk, go], 1), torch.cat([come, stay], 1)])
-    first = torch.full((size + 1,), present / size, dtype=steps.dtype)
-    first[-1] = 1 - present
+    first = torch.full((size + 1,), (1 - present) / hearts, dtype=steps.dtype)
+    first[HEARTS] = present / hearts
+    first[-1] = (1 - present) * (1 - 2 * _BEYOND / hearts)
     return first, moves
 
 
@@ -380,7 +388,8 @@ class Posterior:
 
     Attributes:
         times: [T] s, the middle of each instant.
-        chances: [T, len(RATES) + 1], the last of no pulse.
+        chances: [T, len(RATES) + 1], the last of nothing that beats; only those of :data:`HEARTS`
+            are of a pulse.
     """
 
     def __init__(self, witnesses: Sequence[Witness], weights: Weights, span: tuple[float, float]):
@@ -409,10 +418,10 @@ class Posterior:
         self.chances, self._forward = chances.numpy(), forward.numpy()
 
     def score_witnesses(self) -> np.ndarray:
-        """[W] log of how likely each is at the rates that all of them find, over any rate."""
-        rates = self.chances[:, :-1]
+        """[W] log of how likely each is at the heart rates that all of them find, over any rate."""
+        rates = self.chances[:, HEARTS]
         rates = rates / np.maximum(rates.sum(1, keepdims=True), np.finfo(float).tiny)
-        likely = (self._at.T @ rates * np.exp(self._sayings[:, :-1])).sum(1)
+        likely = (self._at.T @ rates * np.exp(self._sayings[:, HEARTS])).sum(1)
         return np.log(np.maximum(likely, np.finfo(float).tiny))
 
     def find_instants(self) -> list[Estimate]:
@@ -435,12 +444,13 @@ class Posterior:
         if not len(inside):
             inside = np.arange(len(self.times))
         courses = self._draw_courses(inside[0], inside[-1])
-        beating = courses < len(RATES)
+        beating = (courses >= HEARTS[0]) & (courses <= HEARTS[-1])
         seconds = beating.sum(0) * HOP
         there = seconds >= min(SHORTEST_PULSE, 0.5 * HOP * len(inside))
         if not there.any():
             return Estimate(np.nan, np.nan, 0.0, 0.0, np.nan, np.nan)
-        rates = np.append(RATES, 0.0)[courses].sum(0)[there] / beating.sum(0)[there]
+        total = (np.append(RATES, 0.0)[courses] * beating).sum(0)
+        rates = total[there] / beating.sum(0)[there]
         low, bpm, high = np.quantile(rates, (0.16, 0.5, 0.84))
         near = (np.abs(rates - bpm) <= WITHIN).sum() / courses.shape[1]
         return Estimate(bpm, (high - low) / 2, near, there.mean(), low, high)
@@ -485,11 +495,11 @@ def _draw(chances, which, dice):
 
 def _summarise_chances(chances: np.ndarray) -> Estimate:
     """The estimate of chances [S] of one instant."""
-    pulse = chances[:-1]
+    pulse, rates = chances[HEARTS], RATES[HEARTS]
     present = float(pulse.sum())
     if present <= 0:
         return Estimate(np.nan, np.nan, 0.0, 0.0, np.nan, np.nan)
-    edges = np.append(RATES, RATES[-1] * RATES[1] / RATES[0]) * (RATES[0] / RATES[1]) ** 0.5
+    edges = np.append(rates, rates[-1] * _STEP) * _STEP**-0.5
     upto = np.concatenate([[0], pulse.cumsum()])
     low, bpm, high = (float(np.interp(q * present, upto, edges)) for q in (0.16, 0.5, 0.84))
     below, above = np.interp([bpm - WITHIN, bpm + WITHIN], edges, upto)

@@ -10,8 +10,7 @@ import sys
 from pathlib import Path
 
 from pulse_plantain.adapter import WEIGHTS_FILE
-from pulse_plantain.lab.kept import hash_weights
-from pulse_plantain.lab.reading_fit import Evidence, collect
+from pulse_plantain.lab.reading_fit import Evidence, collect, name_evidence
 from pulse_plantain.lab.running import describe_command, write_result
 from pulse_plantain.lab.signs import see_clip, see_fitted
 from pulse_plantain.lab.training import describe_run
@@ -45,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     args = parse(argv)
     try:
-        kept = args.kept / hash_weights(args.adapter / WEIGHTS_FILE)
+        kept = name_evidence(args.kept, args.adapter / WEIGHTS_FILE)
         evidence = [Evidence.load(path) for path in sorted(kept.glob("*.npz"))]
         if not evidence:
             raise ClipError(f"nothing in {args.kept} of this adapter: run calibrate.py first")

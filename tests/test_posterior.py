@@ -9,7 +9,7 @@ import torch
 from stand_ins import NONE, READING
 
 from pulse_plantain import posterior
-from pulse_plantain.posterior import RATES, SIGNS, Posterior, Weights, Witness
+from pulse_plantain.posterior import HEARTS, RATES, SIGNS, Posterior, Weights, Witness
 
 SAMPLING_RATE, SAMPLES = 12.0, 96
 
@@ -147,7 +147,7 @@ def test_confidence_is_the_chance_of_being_right_where_the_model_holds():
     chances = read.chances[4]
     near = np.abs(RATES - estimate.bpm) <= posterior.WITHIN
     assert estimate.confidence == pytest.approx(chances[:-1][near].sum(), abs=0.03)
-    assert estimate.present == pytest.approx(chances[:-1].sum())
+    assert estimate.present == pytest.approx(chances[HEARTS].sum())
     assert estimate.low < estimate.bpm < estimate.high
 
 
@@ -194,3 +194,22 @@ def test_states_are_drawn_as_often_as_their_chances_say():
     for row in (0, 1):
         shares = np.bincount(drawn[which == row], minlength=4) / np.count_nonzero(which == row)
         np.testing.assert_allclose(shares, rows[row] / rows[row].sum(), atol=0.02)
+
+
+@pytest.mark.parametrize("bpm", [33.0, 220.0])
+def test_what_is_slower_or_faster_than_a_heart_is_no_rate_at_the_edge(bpm):
+    beyond = Posterior([witness(bpm, 0.0, 0.1, n, seed=n) for n in range(6)], READING, (0, 8))
+    edge = 38.0 if bpm < 100 else 200.0
+    inside = Posterior([witness(edge, 0.0, 0.1, n, seed=n) for n in range(6)], READING, (0, 8))
+    assert inside.read_clip().confidence > 0.8
+    assert inside.read_clip().bpm == pytest.approx(edge, abs=1.5)
+    for estimate in (beyond.read_clip(), beyond.read_span(0, 8), *beyond.find_instants()):
+        assert estimate.confidence < 0.3 and estimate.present < 0.5
+
+
+def test_chances_at_first_and_from_one_instant_to_the_next_add_up_to_one():
+    for present in (0.0, 0.3, 0.5, 1.0):
+        first, moves = posterior.make_transitions(replace(READING, present=present))
+        assert float(first.sum()) == pytest.approx(1) and bool((first >= 0).all())
+        assert float(first[posterior.HEARTS].sum()) == pytest.approx(present)
+        np.testing.assert_allclose(moves.sum(1), 1)

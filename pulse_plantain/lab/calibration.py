@@ -13,8 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from pulse_plantain.lab.kept import hash_weights
-from pulse_plantain.lab.reading_fit import START, Evidence, Fit, collect_folder, judge
+from pulse_plantain.lab.reading_fit import (
+    START,
+    Evidence,
+    Fit,
+    collect_folder,
+    judge,
+    name_evidence,
+)
 from pulse_plantain.lab.reliability import compare_confidences, is_right
 from pulse_plantain.posterior import Weights
 
@@ -86,7 +92,7 @@ def calibrate(
     Raises:
         ClipError: if a folder holds no clips.
     """
-    place = kept / hash_weights(adapter)
+    place = name_evidence(kept, adapter)
     evidence = [
         (folder.name, one) for folder in folders for one in collect_folder(pipe, folder, place)
     ]

@@ -19,7 +19,7 @@ from pulse_plantain.lab import baselines
 from pulse_plantain.lab.adapter_settings import AdapterSettings
 from pulse_plantain.lab.synthetic import draw_scenes, name_split, simulate, split_seeds
 from pulse_plantain.lab.training import WINDOWS
-from pulse_plantain.posterior import RATES, WITHIN, find_lines
+from pulse_plantain.posterior import HEARTS, RATES, WITHIN, find_lines
 
 CLASSICAL: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
     "GREEN": baselines.green,
@@ -85,9 +85,9 @@ def weigh_best(courses: np.ndarray, wanted: np.ndarray, loading: float) -> np.nd
 
 
 def find_rate(trace: np.ndarray, sampling_rate: float) -> tuple[float, float]:
-    """(share of the trace's power in its strongest line, rate of that line in bpm)."""
-    lines = find_lines(trace, sampling_rate)
-    return float(lines.max()), float(RATES[lines.argmax()])
+    """(share of the trace's power in the strongest line of a heart, rate of that line in bpm)."""
+    lines = find_lines(trace, sampling_rate)[HEARTS]
+    return float(lines.max()), float(RATES[HEARTS][lines.argmax()])
 
 
 def read_clip(clip: Clip) -> dict[str, tuple[float, float]]:

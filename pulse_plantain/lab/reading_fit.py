@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from pulse_plantain import posterior, search, windows
 from pulse_plantain.drawing import Drawing
-from pulse_plantain.lab.kept import is_fresh
-from pulse_plantain.posterior import HOP, RATES, SIGNS, Weights, Witness
+from pulse_plantain.lab.kept import fingerprint, hash_weights, is_fresh
+from pulse_plantain.posterior import HEARTS, HOP, RATES, SIGNS, Weights, Witness
 from pulse_plantain.video import OWN_CLOCK, ClipError, Clock
 
 START = replace(Weights(), sharpness=7.5418, doubt=0.1, scale=1.6, overlap=0.6994, quiet=0.1)
@@ -124,6 +124,16 @@ def collect(pipe: Any, clip: Any, clock: Clock = OWN_CLOCK) -> tuple[list[Witnes
     return witnesses, max(one.window.end for one in looking.drawn)
 
 
+def name_evidence(kept: Path, adapter: Path) -> Path:
+    """The folder of what an adapter drew, below ``kept``; another reading's rates have another one.
+
+    Args:
+        kept: folder of all evidence.
+        adapter: file of the adapter.
+    """
+    return kept / fingerprint([], hash_weights(adapter), RATES.round(3).tolist(), SIGNS)
+
+
 def collect_folder(pipe: Any, folder: Path, kept: Path) -> Iterator[Evidence]:
     """Evidence of the clips of a folder that scripts/synthesize.py filled.
 
@@ -223,11 +233,15 @@ def thin(evidence: Sequence[Evidence], seed: int = 0) -> Iterator[tuple[int, lis
 
 
 def _aim(rates: np.ndarray) -> np.ndarray:
-    """[2, T, S]: what each of the kernels takes of every state, 1 at the truth."""
+    """[2, T, S]: what each of the kernels takes of every state, 1 at the truth.
+
+    Where there is no pulse, every state is true that is none of a heart.
+    """
     away = RATES - rates[:, None]
     none = np.isnan(rates)[:, None]
+    no_heart = ~np.isin(np.arange(len(RATES)), HEARTS)
     kernels = [np.exp(-0.5 * (away / width) ** 2) for width in (FINE, COARSE)]
-    rows = [np.concatenate([np.where(none, 0, kernel), none], 1) for kernel in kernels]
+    rows = [np.concatenate([np.where(none, no_heart, kernel), none], 1) for kernel in kernels]
     return np.stack(rows)
 
 
