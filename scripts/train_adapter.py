@@ -45,6 +45,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--clips", type=int, help="different clips simulated")
     parser.add_argument("--skip", type=int, help="clips an earlier run has seen")
     parser.add_argument("--light", choices=LIGHTS[:2], help="of the simulated clips")
+    parser.add_argument(
+        "--calm",
+        type=float,
+        metavar="SHARE",
+        help="of the simulated clips that become calm faces whose cells have one course",
+    )
     parser.add_argument("--workers", type=int, help="processes that simulate clips ahead")
     parser.add_argument("--accumulate", type=int, help="batches a step and process")
     parser.add_argument("--gradient-checkpointing", action="store_true", help="less memory")

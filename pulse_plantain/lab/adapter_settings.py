@@ -43,6 +43,7 @@ class AdapterSettings:
         clips: different clips that are simulated.
         skip: clips that an earlier run has seen.
         light: of the simulated clips, one of lab.synthetic.LIGHTS.
+        calm: share of the simulated clips that are calm faces of one course.
         workers: processes that simulate clips ahead, on the GPU where there is one; 0 for none.
         accumulate: batches of a step in each process.
         gradient_checkpointing: whether to save memory.
@@ -77,6 +78,7 @@ class AdapterSettings:
     clips: int = 16384
     skip: int = 0
     light: str = "plain"
+    calm: float = 0.0
     workers: int = 0
     accumulate: int = 1
     gradient_checkpointing: bool = False

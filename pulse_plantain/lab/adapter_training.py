@@ -174,7 +174,7 @@ class Trainer:
         if self.log is not None:
             self.log.write(row)
 
-    def finish(self, scores: dict[str, float] | None) -> None:
+    def finish(self, scores: dict[str, Any] | None) -> None:
         """Validate what is left to be validated, and write the adapter.
 
         Args:

@@ -21,6 +21,7 @@ from pulse_plantain.lab.datasets.shards import Shards
 from pulse_plantain.lab.imports import follow_imports
 from pulse_plantain.lab.kept import fingerprint
 from pulse_plantain.lab.synthetic import (
+    calm_some,
     draw_scenes,
     name_split,
     simulate,
@@ -30,8 +31,9 @@ from pulse_plantain.lab.synthetic import (
 from pulse_plantain.sheet import Layout, field_to_sheet, motion_sheet
 from pulse_plantain.video import ClipError
 
-TRAIN, WEBCAM, NULL = "train", "webcam", "webcam-null"
-"""Splits: clips to learn from; webcam scenes of other subjects; the same without a pulse."""
+TRAIN, WEBCAM, NULL, CALM = "train", "webcam", "webcam-null", "webcam-calm"
+"""Splits: clips to learn from; webcam scenes of other subjects; the same without a pulse; the same
+with a calm face of one course."""
 
 _MAKERS = (
     "pulse_plantain.lab.synthetic",
@@ -101,6 +103,7 @@ class Batches:
         seed: of the recorded clips' order, crops and mirror images.
         skip: simulated clips to pass over.
         light: recipe of the simulated clips' light; without a pulse, "camera" becomes "lamp".
+        calm: share of the simulated training clips that are calm faces of one course.
         keep: whether simulated training clips are kept for the next epochs.
         recorded, validated: prepared recordings in place of simulated clips; None without.
     """
@@ -113,6 +116,7 @@ class Batches:
     seed: int
     skip: int = 0
     light: str = "plain"
+    calm: float = 0.0
     keep: bool = True
     recorded: Shards | None = None
     validated: Shards | None = None
@@ -121,8 +125,8 @@ class Batches:
         """Tensors of a batch.
 
         Args:
-            split: :data:`TRAIN`, :data:`WEBCAM` or :data:`NULL`; where there are recordings, the
-                first two are theirs.
+            split: :data:`TRAIN`, :data:`WEBCAM`, :data:`NULL` or :data:`CALM`; where there are
+                recordings, the first two are theirs.
             number: which batch.
             window: length of simulated clips in seconds; recorded ones are as they were prepared.
 
@@ -140,13 +144,16 @@ class Batches:
         seeds = split_seeds(own, self.size, first + number * self.size)
         if split == TRAIN and not self.keep:
             return {k: v.float() for k, v in self.simulate(split, seeds, window).items()}
-        path = self.cache / f"{name_split(split, self.light)}-{seeds[0]}-{window:g}s.safetensors"
+        name = name_split(split, self.light)
+        if split == TRAIN and self.calm:
+            name = f"{name}-calm-{self.calm:g}"
+        path = self.cache / f"{name}-{seeds[0]}-{window:g}s.safetensors"
         batch = keep_batch(path, lambda: self.simulate(split, seeds, window))
         return {name: tensor.to(self.device) for name, tensor in batch.items()}
 
     def find_shards(self, split: str) -> Shards | None:
         """The recordings that a split is of; None where it is simulated."""
-        if split == NULL:
+        if split in (NULL, CALM):
             return None
         return self.recorded if split == TRAIN else self.validated
 
@@ -160,12 +167,14 @@ class Batches:
         """
         with self.device:
             if split == TRAIN:
-                clips = simulate_batch(seeds, self.layout, window, self.light)
+                clips = simulate_batch(seeds, self.layout, window, self.light, self.calm)
             else:
                 light = "lamp" if split == NULL and self.light == "camera" else self.light
                 scenes = draw_scenes(seeds, webcam=True, kinds=False, light=light)
                 scenes = scenes.without_pulse() if split == NULL else scenes
                 clips = simulate(scenes, self.layout, window)
+                if split == CALM:
+                    clips = calm_some(clips, scenes, self.layout, window, 1.0)
         field = make_pulse_field(clips.phase, clips.amplitude, clips.phase_lag)
         seconds = torch.full_like(clips.bpm, window)
         return self.encode(vars(clips) | {"field": field, "seconds": seconds})
@@ -229,6 +238,7 @@ def open_batches(
         seed=settings.seed,
         skip=settings.skip,
         light=settings.light,
+        calm=settings.calm,
         keep=settings.cache is not None or settings.clips < seen,
         recorded=recorded,
         validated=validated,

@@ -6,13 +6,14 @@ One look at each clip, nothing withheld; the averaged adapter is looked at, not 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate.utils import gather_object
 
 from pulse_plantain.lab.adapter_model import AdapterModel
-from pulse_plantain.lab.batches import NULL, WEBCAM, Batches
+from pulse_plantain.lab.batches import CALM, NULL, WEBCAM, Batches
 from pulse_plantain.lab.looks import Look
 from pulse_plantain.lab.thresholds import LOOK_SHARE, find_threshold
 from pulse_plantain.lab.training import WINDOWS
@@ -35,18 +36,21 @@ class Validator:
     rank: int = 0
     ranks: int = 1
 
-    def validate(self, steps: int = 1) -> dict[str, float]:
+    def validate(self, steps: int = 1) -> dict[str, Any]:
         """Figures on clips with a pulse, nothing withheld, and on clips without.
 
         The first are simulated webcam scenes or windows of recordings' validation subjects; those
-        without a pulse are always simulated.
+        without a pulse are always simulated. A training with calm faces has figures of these, too.
 
         Args:
             steps: of the pipeline's schedule.
         """
         readings, bpm = self.collect(WEBCAM, steps)
         none, _ = self.collect(NULL, steps)
-        return compute_figures(readings, bpm, none)
+        figures: dict[str, Any] = dict(compute_figures(readings, bpm, none))
+        if self.batches.calm:
+            figures["calm"] = compute_figures(*self.collect(CALM, steps), none)
+        return figures
 
     @torch.no_grad()
     def collect(self, split: str, steps: int) -> tuple[list[Look], np.ndarray]:

@@ -1,6 +1,6 @@
 """Synthetic clips with a known pulse: one scene description, two renderers that agree."""
 
-from .calm import Course, draw_course
+from .calm import Course, calm_some, draw_course
 from .draw import LIGHTS, SEEDS, SPLITS, TAKES, name_split, split_seeds, subject_of
 from .faces import SyntheticFaces, simulate_faces, simulate_training_faces
 from .fast import SyntheticBatch, simulate, simulate_batch
@@ -29,6 +29,7 @@ __all__ = [
     "Scenes",
     "SyntheticBatch",
     "SyntheticFaces",
+    "calm_some",
     "draw_course",
     "draw_scenes",
     "name_split",

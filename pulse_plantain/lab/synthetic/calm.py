@@ -1,21 +1,28 @@
-"""Courses of the colours of calm skin: a seated face whose parts all say the same.
+"""Calm skin of one course: what a sheet holds of a seated face whose parts all say the same.
 
-The shaded scenes differ from place to place, and that difference tells light from blood. The mean
-colour of a calm face that is painted as an oval has one course, and only its three colours differ.
-Medians and ranges of the courses are those of nine recordings of seated people (see
-lab/light_measuring.py).
+The shaded scenes differ from place to place, and that difference tells light from blood. A calm
+face, or the mean colour of one that is painted as an oval, has the same course in all of its cells,
+and only its three colours differ. Medians and ranges of the courses are those of nine recordings of
+seated people (see lab/light_measuring.py).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from pulse_plantain.sheet import Layout
 
 from .draw import Draw
 from .scene import Scenes
 from .signals import TAU, Drift, Jerks
+
+if TYPE_CHECKING:
+    from .fast import SyntheticBatch
 
 _FINE = 4  # times at which a course is known within a sample
 _PERIOD, _TONES, _SLOWEST = 20.0, 160, 0.08  # s, number and Hz of the fluctuations' spectrum
@@ -35,10 +42,63 @@ class Course:
     Attributes:
         skin: [B, T, 3], with the pulse.
         ground: [B, T, 3], as far as what is behind stands in the same light.
+        amplitude: [B], AC/DC of green's fundamental.
     """
 
     skin: Tensor
     ground: Tensor
+    amplitude: Tensor
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where skin is in the sheets of B clips.
+
+    Attributes:
+        share: [B, rows, bands, 3], of each cell's light.
+        picture: [B, h, w, 3] in 0..1, the appearance.
+    """
+
+    share: Tensor
+    picture: Tensor
+
+
+def calm_some(
+    batch: SyntheticBatch, scenes: Scenes, layout: Layout, window: float, share: float
+) -> SyntheticBatch:
+    """The batch with a calm face in place of what moves in some of its clips.
+
+    Half of these with a pulse keep their picture, and where its pulse is stronger, the course is;
+    all others become an oval of one colour on another one. A clip without a pulse stays without.
+
+    Args:
+        batch: of the scenes.
+        scenes: B clips.
+        layout, window: of the batch.
+        share: of the clips that are changed.
+    """
+    draw = Draw(scenes.seeds, stream=8)
+    chosen, painted = draw.coin(share) > 0, draw.coin(0.5) > 0
+    strongest = batch.amplitude.amax((1, 2))
+    beats = (strongest > 0).float()
+    course = draw_course(draw, scenes, beats, batch.motion.shape[1], window)
+    oval = _paint_oval(draw, scenes, layout)
+    faces = batch.amplitude / strongest.clamp(min=1e-9)[:, None, None]
+    kept = ((beats > 0) & ~painted)[:, None, None, None]
+    skin = torch.where(kept, faces[..., None].expand_as(oval.share), oval.share)
+    motion = _mix(draw, course, skin)
+    amplitude = course.amplitude[:, None, None] * skin[..., 1]
+
+    def put(new, old):
+        return torch.where(chosen.reshape(-1, *[1] * (old.ndim - 1)), new, old)
+
+    return replace(
+        batch,
+        motion=put(motion, batch.motion),
+        appearance=put(torch.where(kept, batch.appearance, oval.picture), batch.appearance),
+        amplitude=put(amplitude, batch.amplitude),
+        phase_lag=put(torch.zeros_like(batch.phase_lag), batch.phase_lag),
+    )
 
 
 def draw_course(draw: Draw, scenes: Scenes, beats: Tensor, samples: int, window: float) -> Course:
@@ -77,7 +137,7 @@ def draw_course(draw: Draw, scenes: Scenes, beats: Tensor, samples: int, window:
     blood = (amplitude[:, None] * pulse)[..., None] * colour[:, None]
     slow = drifted[:, None] * drift.at(times).mT
     skin = light + slow + own[:, None] * noise[:, 1:].mT - blood
-    return Course(_average(skin), followed[:, None, None] * _average(light))
+    return Course(_average(skin), followed[:, None, None] * _average(light), amplitude)
 
 
 def _draw_fluctuations(draw, slopes, times):
@@ -94,3 +154,33 @@ def _draw_fluctuations(draw, slopes, times):
 def _average(course):
     """Means [B, T, 3] of the fine times in each sample."""
     return course.unflatten(1, (-1, _FINE)).mean(2)
+
+
+def _paint_oval(draw, scenes, layout):
+    """An oval of the scene's skin on a ground of one colour; a large one fills the picture."""
+    width, height = layout.appearance_size
+    middle, half = draw.uniform(0.3, 0.7, 2), draw.log_uniform(0.25, 1.5, 1)
+    half = half * torch.exp(draw.uniform(-0.35, 0.35, 2))
+    ground = (draw.uniform(0.05, 0.9, 1) + 0.06 * draw.normal(3)).clamp(0.02, 0.98)
+    lit = scenes.light.ambient + 0.5 * scenes.light.side
+    skin = (scenes.camera.exposure * lit * scenes.subject.skin).clamp(1e-3, 1)
+    skin = (skin ** (1 / scenes.camera.gamma[:, None])).clamp(0.02, 0.98)
+    x, y = (torch.arange(width) + 0.5) / width, (torch.arange(height) + 0.5) / height
+    across = ((x - middle[:, :1]) / half[:, :1]).square()
+    down = ((y - middle[:, 1:]) / half[:, 1:]).square()
+    inside = (across[:, None] + down[..., None] <= 1).float()
+    cells = F.adaptive_avg_pool2d(inside, (layout.geometry.rows, layout.geometry.bands))[..., None]
+    bright = cells * skin[:, None, None]
+    share = bright / (bright + (1 - cells) * ground[:, None, None])
+    picture = torch.where(inside[..., None] > 0, skin[:, None, None], ground[:, None, None])
+    return Place(share, picture)
+
+
+def _mix(draw, course, share):
+    """[B, T, rows, bands, 3]: the cells' courses about their means, with noise of each cell."""
+    samples = course.skin.shape[1]
+    skin, ground = course.skin[:, :, None, None], course.ground[:, :, None, None]
+    size = draw.log_uniform(3e-5, 1.5e-3)[:, None, None, None, None]
+    motion = torch.lerp(ground, skin, share[:, None])
+    motion = motion + size * draw.noise(samples, *share.shape[1:])
+    return motion - motion.mean(1, keepdim=True)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pulse_plantain.sheet import Layout
 
+from .calm import calm_some
 from .draw import Draw
 from .scene import Layers, Moment, Scenes
 from .signals import TAU
@@ -301,7 +302,11 @@ def draw_training_scenes(
 
 @torch.no_grad()
 def simulate_batch(
-    seeds: Iterable[int], layout: Layout, window: float = 8.0, light: str = "plain"
+    seeds: Iterable[int],
+    layout: Layout,
+    window: float = 8.0,
+    light: str = "plain",
+    calm: float = 0.0,
 ) -> SyntheticBatch:
     """Draw and render one clip per seed: :func:`simulate` of :func:`draw_training_scenes`.
 
@@ -312,10 +317,12 @@ def simulate_batch(
         seeds: B integers >= 0.
         layout, window: see :func:`simulate`.
         light: one of draw.LIGHTS.
+        calm: share of the clips that become calm faces of one course (see calm.py).
     """
     parts, order = [], []
     for places, scenes in draw_training_scenes(seeds, light):
         part = simulate(scenes, layout, window)
+        part = calm_some(part, scenes, layout, window, calm) if calm else part
         parts.append(part if light == "plain" else _amplify(part, scenes.seeds))
         order += places
     back = torch.tensor(order).argsort()
