@@ -117,37 +117,37 @@ class Weights:
         restart: chance per second that the rate jumps anywhere.
     """
 
-    mean: Sequence[float] = (-0.6954, -7.4606, 0.9432, -1.3529, -1.9921, 0.4244, -1.7621, -3.6386)
-    spread: Sequence[float] = (2.018, 0.8696, 0.0261, 0.9968, 1.7008, 0.5335, 2.4655, 2.4019)
-    sharpness: float = 5.9321
-    doubt: float = 0.0744
+    mean: Sequence[float] = (-0.5914, -7.4466, 0.9437, -1.3656, -1.9381, 0.3934, -1.7823, -3.6355)
+    spread: Sequence[float] = (1.9904, 0.876, 0.0273, 1.0237, 1.7124, 0.5437, 2.4585, 2.4299)
+    sharpness: float = 5.5514
+    doubt: float = 0.0832
     trust: Sequence[float] = (
-        0.4871,
-        0.3861,
-        0.2199,
-        0.2484,
-        0.531,
-        0.5245,
-        -0.4354,
-        -0.417,
-        -0.2322,
+        0.6006,
+        0.5089,
+        0.3605,
+        0.4476,
+        0.7607,
+        0.1508,
+        -0.4394,
+        -0.4613,
+        -0.1828,
     )
-    beats: Sequence[float] = (-0.3038, -0.4037)
+    beats: Sequence[float] = (-0.2063, -0.6712)
     silence: Sequence[float] = (
-        0.5145,
-        -0.8568,
-        -1.3266,
-        -0.8834,
-        -0.2186,
-        0.5372,
-        0.5231,
-        0.8166,
-        0.2593,
+        0.5196,
+        -0.7103,
+        -1.3198,
+        -0.9785,
+        -0.1897,
+        0.8697,
+        0.5653,
+        0.9889,
+        0.3556,
     )
-    lit: Sequence[float] = (-2.8931, 0.0, 0.0, 0.0, 0.0, -0.0686, 0.515, 0.9265, 1.0599)
-    scale: float = 1.3537
-    overlap: float = 0.9504
-    quiet: float = 0.1336
+    lit: Sequence[float] = (-2.9018, 0.0, 0.0, 0.0, 0.0, -0.0967, 0.5905, 1.0108, 1.0004)
+    scale: float = 1.3188
+    overlap: float = 0.9572
+    quiet: float = 0.1379
     present: float = 0.5
     change: float = 1 / 60
     drift: float = 0.0152
