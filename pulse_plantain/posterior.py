@@ -117,37 +117,37 @@ class Weights:
         restart: chance per second that the rate jumps anywhere.
     """
 
-    mean: Sequence[float] = (-0.5914, -7.4466, 0.9437, -1.3656, -1.9381, 0.3934, -1.7823, -3.6355)
-    spread: Sequence[float] = (1.9904, 0.876, 0.0273, 1.0237, 1.7124, 0.5437, 2.4585, 2.4299)
-    sharpness: float = 5.5514
-    doubt: float = 0.0832
+    mean: Sequence[float] = (-0.4778, -7.4769, 0.942, -1.192, -1.9965, 0.4039, -2.1456, -4.1679)
+    spread: Sequence[float] = (1.8975, 0.8043, 0.0275, 1.2346, 1.6155, 0.5266, 2.5756, 2.4782)
+    sharpness: float = 5.6237
+    doubt: float = 0.0926
     trust: Sequence[float] = (
-        0.6006,
-        0.5089,
-        0.3605,
-        0.4476,
-        0.7607,
-        0.1508,
-        -0.4394,
-        -0.4613,
-        -0.1828,
+        0.8229,
+        0.3302,
+        0.2186,
+        0.63,
+        0.6444,
+        0.0375,
+        -0.4631,
+        -0.2544,
+        -0.3267,
     )
-    beats: Sequence[float] = (-0.2063, -0.6712)
+    beats: Sequence[float] = (0.207, -0.8845)
     silence: Sequence[float] = (
-        0.5196,
-        -0.7103,
-        -1.3198,
-        -0.9785,
-        -0.1897,
-        0.8697,
-        0.5653,
-        0.9889,
-        0.3556,
+        0.7026,
+        -0.706,
+        -1.1902,
+        -0.8524,
+        -0.2214,
+        0.7626,
+        0.5381,
+        0.9047,
+        0.2017,
     )
-    lit: Sequence[float] = (-2.9018, 0.0, 0.0, 0.0, 0.0, -0.0967, 0.5905, 1.0108, 1.0004)
-    scale: float = 1.3188
-    overlap: float = 0.9572
-    quiet: float = 0.1379
+    lit: Sequence[float] = (-2.8687, 0.0, 0.0, 0.0, 0.0, -0.1653, 0.5997, 1.0389, 0.7833)
+    scale: float = 1.2667
+    overlap: float = 0.9365
+    quiet: float = 0.2448
     present: float = 0.5
     change: float = 1 / 60
     drift: float = 0.0152
