@@ -168,7 +168,7 @@ def test_an_adapter_learns_from_clips_of_its_light(tmp_path):
     places = ["--out", tmp_path / "adapter", "--checkpoints", tmp_path / "checkpoints"]
     places += ["--cache", tmp_path / "cache", "--log", tmp_path / "log.jsonl"]
     assert run_script("train_adapter", *places, *options) == 0
-    names = {path.name.rsplit("-", 2)[0] for path in (tmp_path / "cache").iterdir()}
+    names = {path.name.rsplit("-", 2)[0] for path in (tmp_path / "cache").glob("*/*")}
     assert names == {"camera-train", "camera-webcam", "camera-webcam-null"}
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert log[0]["settings"]["light"] == "camera"

@@ -139,7 +139,7 @@ def test_a_saved_prompt_in_the_adapter_folder_stands_in_for_the_text_encoder(
     def bvp(folder):
         path = tmp_path / "a.json"
         argv = [clip, "--model", str(folder), "--adapter", str(adapter), "--json", str(path)]
-        status = cli.main([*argv, "--crop", "8", "8", "56", "40"])
+        status = cli.main([*argv, "--window", "8", "--crop", "8", "8", "56", "40"])
         return np.array(read_json(path)["bvp"]) if status == 0 else None
 
     encoded = bvp(model)

@@ -1,6 +1,7 @@
 """Numbers of the reading that are fitted: to clips, to hearts, and how they are judged."""
 
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -82,6 +83,32 @@ def test_evidence_is_kept_whole(evidence, tmp_path):
     assert again.name == "clip-0" and again.seconds == 8
     np.testing.assert_allclose(again.witnesses[3].lines, one.witnesses[3].lines, atol=1e-6)
     np.testing.assert_array_equal(again.rates, one.rates)
+
+
+def test_a_clip_that_was_made_anew_is_drawn_anew(evidence, tmp_path, monkeypatch):
+    folder, drawn = tmp_path / "clips", []
+    folder.mkdir()
+    (folder / "one.json").write_text('{"bpm": 0}')
+    (folder / "one.mp4").touch()
+    witnesses = [replace(evidence[0].witnesses[0], source=((0.0, 0.0, 1.0, 1.0), 8.0))]
+    monkeypatch.setattr(
+        reading_fit, "collect", lambda pipe, clip: drawn.append(clip.name) or (witnesses, 8.0)
+    )
+    for _ in range(2):
+        (found,) = reading_fit.collect_folder(None, folder, tmp_path / "kept")
+        assert found.name == "clips-one" and drawn == ["one.mp4"]
+    kept = (tmp_path / "kept" / "clips-one.npz").stat().st_mtime
+    os.utime(folder / "one.mp4", (kept + 10, kept + 10))
+    list(reading_fit.collect_folder(None, folder, tmp_path / "kept"))
+    assert drawn == ["one.mp4"] * 2
+
+
+def test_where_there_is_no_pulse_every_rate_is_true_that_no_heart_has(evidence):
+    cases = reading_fit.Fit([evidence[0], evidence[-1]], READING).cases
+    beating, still = cases[0].target[0], cases[3].target[0]
+    hearts = np.isin(np.arange(still.shape[1]), posterior.HEARTS)
+    np.testing.assert_array_equal(still, np.tile(~hearts, (8, 1)))
+    assert int(beating.argmax(1)[0]) in posterior.HEARTS and not beating[:, -1].any()
 
 
 def test_there_is_no_rate_where_there_is_no_pulse_and_where_nobody_is():
