@@ -15,6 +15,14 @@ from pulse_plantain.lab.synthetic import LIGHTS
 from pulse_plantain.video import ClipError
 
 
+def read_share(word: str) -> float:
+    """A number from 0 to 1."""
+    share = float(word)
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"must be from 0 to 1, got {word}")
+    return share
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The command line; its defaults are those of AdapterSettings."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -47,7 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--light", choices=LIGHTS[:2], help="of the simulated clips")
     parser.add_argument(
         "--calm",
-        type=float,
+        type=read_share,
         metavar="SHARE",
         help="of the simulated clips that become calm faces whose cells have one course",
     )

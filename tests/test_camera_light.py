@@ -165,13 +165,25 @@ def test_each_light_has_subjects_and_names_of_its_own(tmp_path):
 def test_an_adapter_learns_from_clips_of_its_light(tmp_path):
     options = ["--steps", "2", "--batch", "2", "--clips", "2", "--rank", "2", "--alpha", "2"]
     options += ["--validate-every", "1", "--validation-batches", "1", "--light", "camera"]
+    options += ["--calm", "0.5"]
     places = ["--out", tmp_path / "adapter", "--checkpoints", tmp_path / "checkpoints"]
     places += ["--cache", tmp_path / "cache", "--log", tmp_path / "log.jsonl"]
     assert run_script("train_adapter", *places, *options) == 0
     names = {path.name.rsplit("-", 2)[0] for path in (tmp_path / "cache").glob("*/*")}
-    assert names == {"camera-train", "camera-webcam", "camera-webcam-null"}
-    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert log[0]["settings"]["light"] == "camera"
+    webcam = {"camera-webcam", "camera-webcam-null", "camera-webcam-calm"}
+    assert names == {"camera-train-calm-0.5"} | webcam
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert rows[0]["settings"]["light"] == "camera"
+    figures = [row["validation"] for row in rows if "validation" in row][-1]
+    calm = figures.pop("calm")
+    assert calm.keys() == figures.keys() and calm != figures
+
+
+@pytest.mark.parametrize("share", ["-0.1", "1.5", "nan"])
+def test_a_share_of_calm_faces_is_one(share, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        read_script("train_adapter")["parse"](["--calm", share])
+    assert f"argument --calm: must be from 0 to 1, got {share}" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

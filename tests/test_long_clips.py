@@ -1,6 +1,7 @@
 """Long clips in which things happen, and how what is read of them is judged."""
 
 import json
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -170,6 +171,10 @@ def test_the_script_writes_figures_and_curves_and_goes_on(clip, tmp_path, monkey
     config.reading = {"scale": 1.1}  # a reading that was fitted anew reads other rates
     assert run_script("measure_long", *words) == 0
     assert len(calls) == 2
+    for kept in (tmp_path / "kept").glob("*/*.json"):
+        os.utime(kept, (100, 100))  # older than the clip
+    assert run_script("measure_long", *words) == 0
+    assert len(calls) == 3
     assert json.loads(out.read_text())["figures"]["clips"] == 1
     assert out.with_suffix(".png").stat().st_size > 5_000
     assert run_script("measure_long", tmp_path / "nothing") == 2

@@ -35,14 +35,6 @@ TRAIN, WEBCAM, NULL, CALM = "train", "webcam", "webcam-null", "webcam-calm"
 """Splits: clips to learn from; webcam scenes of other subjects; the same without a pulse; the same
 with a calm face of one course."""
 
-_MAKERS = (
-    "pulse_plantain.lab.synthetic",
-    "pulse_plantain.bijection",
-    "pulse_plantain.flux2",
-    "pulse_plantain.sheet",
-)
-"""Rooms that make simulated batches; what was kept before their code changed is not used."""
-
 WHOLE = ("field", "bpm", "seconds")
 """What is kept in full precision; everything else is kept in half."""
 
@@ -206,7 +198,8 @@ def open_batches(
     """The batches that a training's settings ask for.
 
     Simulated clips are kept where they are seen again: in a later epoch, or, where the settings
-    name a folder for them, by another training.
+    name a folder for them, by another training. What was kept before the code changed that makes
+    them is not used.
 
     Args:
         settings: of the training.
@@ -228,7 +221,7 @@ def open_batches(
                 f"the data were prepared with {recorded.samples} samples a window, "
                 f"the sheet has {layout.geometry.samples}"
             )
-    made = fingerprint(follow_imports(*_MAKERS), settings.base, layout, settings.batch)
+    made = fingerprint(follow_imports(__name__), settings.base, layout, settings.batch)
     return Batches(
         vae=vae,
         layout=layout,

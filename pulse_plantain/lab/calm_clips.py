@@ -20,6 +20,7 @@ from pulse_plantain.lab.synthetic import (
     Recipe,
     draw_course,
     draw_scenes,
+    find_skin_colour,
     name_split,
     subject_of,
     write_video,
@@ -62,10 +63,7 @@ def _write_clip(path: Path, seed: int, pulse: bool, seconds: float, quality: flo
     scene = draw_scenes([seed], webcam=True, kinds=False, light="camera")
     frames = round(FPS * seconds)
     course = draw_course(Draw([seed], stream=8), scene, torch.ones(1) * pulse, frames, seconds)
-    lit = scene.light.ambient + 0.5 * scene.light.side
-    skin = (scene.camera.exposure * lit * scene.subject.skin).clamp(1e-3, 1)
-    skin = 255 * skin ** (1 / scene.camera.gamma[:, None])
-    colours = (skin * (1 + course.skin[0])).numpy()
+    colours = (255 * find_skin_colour(scene) * (1 + course.skin[0])).numpy()
     ground = np.array(GREY) * (1 + course.ground[0].numpy())
     truth: dict[str, Any] = {
         "seed": seed,

@@ -1,6 +1,6 @@
 """Synthetic clips with a known pulse: one scene description, two renderers that agree."""
 
-from .calm import Course, calm_some, draw_course
+from .calm import Course, calm_some, draw_course, find_skin_colour
 from .draw import LIGHTS, SEEDS, SPLITS, TAKES, name_split, split_seeds, subject_of
 from .faces import SyntheticFaces, simulate_faces, simulate_training_faces
 from .fast import SyntheticBatch, simulate, simulate_batch
@@ -32,6 +32,7 @@ __all__ = [
     "calm_some",
     "draw_course",
     "draw_scenes",
+    "find_skin_colour",
     "name_split",
     "render_frames",
     "render_journeys",

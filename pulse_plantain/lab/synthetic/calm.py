@@ -101,6 +101,13 @@ def calm_some(
     )
 
 
+def find_skin_colour(scenes: Scenes) -> Tensor:
+    """The skin of the scenes as their cameras see it in even light, [B, 3] in 0..1."""
+    lit = scenes.light.ambient + 0.5 * scenes.light.side
+    skin = (scenes.camera.exposure * lit * scenes.subject.skin).clamp(1e-3, 1)
+    return skin ** (1 / scenes.camera.gamma[:, None])
+
+
 def draw_course(draw: Draw, scenes: Scenes, beats: Tensor, samples: int, window: float) -> Course:
     """Fluctuations of what all channels share and of what each has of its own, and the pulse.
 
@@ -162,9 +169,7 @@ def _paint_oval(draw, scenes, layout):
     middle, half = draw.uniform(0.3, 0.7, 2), draw.log_uniform(0.25, 1.5, 1)
     half = half * torch.exp(draw.uniform(-0.35, 0.35, 2))
     ground = (draw.uniform(0.05, 0.9, 1) + 0.06 * draw.normal(3)).clamp(0.02, 0.98)
-    lit = scenes.light.ambient + 0.5 * scenes.light.side
-    skin = (scenes.camera.exposure * lit * scenes.subject.skin).clamp(1e-3, 1)
-    skin = (skin ** (1 / scenes.camera.gamma[:, None])).clamp(0.02, 0.98)
+    skin = find_skin_colour(scenes).clamp(0.02, 0.98)
     x, y = (torch.arange(width) + 0.5) / width, (torch.arange(height) + 0.5) / height
     across = ((x - middle[:, :1]) / half[:, :1]).square()
     down = ((y - middle[:, 1:]) / half[:, 1:]).square()

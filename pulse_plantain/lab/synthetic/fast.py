@@ -288,16 +288,14 @@ def draw_training_scenes(
         chosen = [i for i, seed in enumerate(seeds) if (seed // 8 % 4 > 0) == webcam]
         for start in range(0, len(chosen), at_once):
             some = chosen[start : start + at_once]
-            yield (
-                some,
-                draw_scenes(
-                    [seeds[i] for i in some],
-                    webcam=webcam,
-                    crops=True,
-                    resting=RESTING,
-                    light=light,
-                ),
+            scenes = draw_scenes(
+                [seeds[i] for i in some],
+                webcam=webcam,
+                crops=True,
+                resting=RESTING,
+                light=light,
             )
+            yield some, scenes
 
 
 @torch.no_grad()
