@@ -1,10 +1,13 @@
 """A posterior over heart rates: many drawings' spectra go in, a rate and its probability come out.
 
 Every drawing is a witness: its trace has a share of its power in a line at every rate, and a few
-signs tell how far that may be believed. A hidden Markov model adds the witnesses up along time: the
-states are the rates of a fine grid and one without a pulse, a heart's rate walks, and a pulse may
-come and go. The rates go on a little beyond those that a heart is looked for at: what is slower or
-faster is found where it is, and is no pulse. Nothing here knows of pictures, sheets or models.
+signs tell how far that may be believed. A hidden Markov model adds the witnesses up along time. Its
+states are the rates of a fine grid at which a pulse beats, the same rates at which something else
+does (a light, a movement), and one where nothing beats. Rates walk, and what beats may come and go.
+So a line that stays at one rate for a minute does not speak for a pulse by that: what else beats
+does so, too, and the signs have to tell the two apart. The rates go on a little beyond those that a
+heart is looked for at: what is slower or faster is found where it is, and is no pulse. Nothing here
+knows of pictures, sheets or models.
 """
 
 from __future__ import annotations
@@ -66,6 +69,8 @@ PATHS = 1000
 
 _ANY_BEATS = 11.0  # beats on a sheet, to which their number is related
 
+_STATES = 2 * len(RATES) + 1  # a pulse at each rate, something else at each rate, nothing
+
 
 @dataclass(frozen=True)
 class Witness:
@@ -103,16 +108,18 @@ class Weights:
         beats: of the same log odds: of the logarithm of the beats that the drawing would show, and
             of its square.
         silence: of x, where -log(1 + exp(-x)) is the logarithm of the likelihood that a drawing has
-            without a pulse over the one that it has with a pulse of unknown rate: a constant, and
-            one for each sign. A drawing that shows nothing says 0 here, too: where it looks there
-            may be no skin.
-        lit: of y, where exp(y) is added to that likelihood: a constant, and one for each sign. It
-            alone can be above 1, where a line is what light or a movement makes everywhere.
+            where nothing beats over the one that it has with a pulse of unknown rate: a constant,
+            and one for each sign. A drawing that shows nothing says 0 here, too: where it looks
+            there may be no skin.
+        lit: of the logarithm of the likelihood that a drawing has where a light or a movement beats
+            at some rate over the one that it has with a pulse at that rate: a constant, and one for
+            each sign.
         scale, overlap: n witnesses of one instant, counted by their trust, count as
             scale * n ** (1 - overlap).
-        quiet: logarithm of the likelihood of no pulse that each instant adds which was looked at.
+        quiet: logarithm of the likelihood that nothing beats which each instant adds that was
+            looked at.
         present: chance that there is a pulse at first.
-        change: chance per second that a pulse comes or goes.
+        change: chance per second that a pulse, or what else beats, comes or goes.
         drift: standard deviation of the logarithm of the rate after a second.
         restart: chance per second that the rate jumps anywhere.
     """
@@ -220,7 +227,8 @@ def weigh(
         weights: :class:`Weights`, or the same of tensors that are being fitted.
 
     Returns:
-        ([W, len(RATES) + 1], the last of no pulse; [W] chance that it shows a pulse of many beats).
+        ([W, 2 len(RATES) + 1], of a pulse at each rate, of something else at each rate, of nothing
+        that beats; [W] chance that it shows a pulse of many beats).
     """
     mean, spread, trust, beats, silence, lit = (
         torch.as_tensor(getattr(weights, name), dtype=lines.dtype)
@@ -235,8 +243,9 @@ def weigh(
     ratio = torch.log_softmax(line, 1) + np.log(len(RATES))
     logs = torch.nn.functional.logsigmoid
     pulse = torch.logaddexp(logs(-odds), logs(odds) + ratio)
-    none = torch.logaddexp(logs(silence[0] + level @ silence[1:]), lit[0] + level @ lit[1:])
-    return torch.cat([pulse, none[:, None]], 1), sure.sigmoid()
+    light = pulse + (lit[0] + level @ lit[1:])[:, None]
+    none = logs(silence[0] + level @ silence[1:])
+    return torch.cat([pulse, light, none[:, None]], 1), sure.sigmoid()
 
 
 @dataclass(frozen=True)
@@ -295,7 +304,7 @@ def add_up(said: torch.Tensor, trust: torch.Tensor, placing: Placing, weights: A
         weights: as for :func:`weigh`.
 
     Returns:
-        [T, len(RATES) + 1] logarithms of likelihoods.
+        [T, 2 len(RATES) + 1] logarithms of likelihoods.
     """
     speaking = (placing.beside @ trust).clamp(min=1)
     factor = weights.scale * speaking**-weights.overlap * placing.share
@@ -322,13 +331,14 @@ def _make_transitions(
     near = torch.softmax(-0.5 * ((steps[:, None] - steps) / (drift * HOP**0.5)) ** 2, 1)
     restart, change = HOP * restart, HOP * change
     walk = (1 - restart) * near + restart / size
-    go = torch.full((size, 1), change, dtype=steps.dtype)
-    come = torch.full((1, size), change / hearts, dtype=steps.dtype)
-    stay = 1 - come.sum(1, keepdim=True)
-    moves = torch.cat([torch.cat([(1 - change) * walk, go], 1), torch.cat([come, stay], 1)])
-    first = torch.full((size + 1,), (1 - present) / hearts, dtype=steps.dtype)
+    moves = torch.zeros(_STATES, _STATES, dtype=steps.dtype)
+    moves[:size, :size] = moves[size:-1, size:-1] = (1 - change) * walk
+    moves[:-1, -1] = change
+    moves[-1, :-1] = change / hearts
+    moves[-1, -1] = 1 - moves[-1, :-1].sum()
+    first = torch.full((_STATES,), (1 - present) / (2 * hearts), dtype=steps.dtype)
     first[HEARTS] = present / hearts
-    first[-1] = (1 - present) * (1 - 2 * _BEYOND / hearts)
+    first[-1] = (1 - present) * (1 - (2 * size - hearts) / (2 * hearts))
     return first, moves
 
 
@@ -388,8 +398,8 @@ class Posterior:
 
     Attributes:
         times: [T] s, the middle of each instant.
-        chances: [T, len(RATES) + 1], the last of nothing that beats; only those of :data:`HEARTS`
-            are of a pulse.
+        chances: [T, 2 len(RATES) + 1], of a pulse at each rate, of something else at each rate, of
+            nothing that beats; only those of :data:`HEARTS` are of a pulse of a heart.
     """
 
     def __init__(self, witnesses: Sequence[Witness], weights: Weights, span: tuple[float, float]):
@@ -404,9 +414,9 @@ class Posterior:
         self.times = span[0] + (np.arange(count) + 0.5) * HOP
         first, self._moves = make_transitions(weights)
         self.witnesses = list(witnesses)
-        self._sayings = np.zeros((0, len(RATES) + 1))
+        self._sayings = np.zeros((0, _STATES))
         self._at = np.zeros((count, 0))
-        evidence = torch.zeros(count, len(RATES) + 1, dtype=torch.float64)
+        evidence = torch.zeros(count, _STATES, dtype=torch.float64)
         if witnesses:
             lines, signs, seconds = stack_witnesses(witnesses)
             said, trust = weigh(lines, signs, seconds, weights)
@@ -449,7 +459,7 @@ class Posterior:
         there = seconds >= min(SHORTEST_PULSE, 0.5 * HOP * len(inside))
         if not there.any():
             return Estimate(np.nan, np.nan, 0.0, 0.0, np.nan, np.nan)
-        total = (np.append(RATES, 0.0)[courses] * beating).sum(0)
+        total = (RATES[np.where(beating, courses, 0)] * beating).sum(0)
         rates = total[there] / beating.sum(0)[there]
         low, bpm, high = np.quantile(rates, (0.16, 0.5, 0.84))
         near = (np.abs(rates - bpm) <= WITHIN).sum() / courses.shape[1]

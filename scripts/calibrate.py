@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from pulse_plantain.adapter import WEIGHTS_FILE, set_pulse_values
-from pulse_plantain.lab.calibration import calibrate
+from pulse_plantain.lab.calibration import calibrate, summarise_seconds
 from pulse_plantain.lab.reading_fit import START, fit_walk
 from pulse_plantain.lab.reliability import compare_confidences
 from pulse_plantain.lab.running import describe_command, write_result
@@ -29,6 +29,15 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument(
         "--clips", type=Path, nargs="+", required=True, help="folders of rendered clips"
+    )
+    parser.add_argument(
+        "--long",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="folders of clips of a minute, with and without a pulse, to fit to as well: they tell "
+        "how far a line may be believed that stays",
     )
     parser.add_argument(
         "--min-confidence", type=float, default=MIN_CONFIDENCE, help="from which a rate is given"
@@ -60,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
         if args.intervals:
             hearts = [np.loadtxt(name, ndmin=1).ravel() / 1000 for name in args.intervals]
             start = replace(START, drift=round(fit_walk(hearts), 4))
-        found = calibrate(pipe, path, args.clips, args.kept, start)
+        found = calibrate(pipe, path, args.clips, args.kept, start, args.long, args.min_confidence)
     except (ClipError, OSError, ValueError) as error:
         print(f"calibrate: {error}", file=sys.stderr)
         return 2
@@ -69,6 +78,9 @@ def main(argv: list[str] | None = None) -> int:
     figures = found.sum_up(args.min_confidence)
     result = describe_run(seed=0) | {"command": describe_command("calibrate.py", argv, ROOT)}
     result |= values | {"figures": figures}
+    if found.long:
+        figures["long"] = summarise_seconds(found.long, args.min_confidence)
+        result["long_rows"] = found.long
     result["bins"] = compare_confidences(found.rows)["bins"]
     write_result(args.out, result | {"rows": found.rows})
     for name, row in figures.items():

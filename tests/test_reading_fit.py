@@ -73,6 +73,40 @@ def test_a_fit_in_parts_is_the_fit_at_once(evidence, monkeypatch):
     assert torch.allclose(*slopes, rtol=1e-3, atol=1e-5) and slopes[0].abs().max() > 0.01
 
 
+def make_long(number, bpm, beside):
+    """A minute of six drawings that show a line, which is a pulse's (bpm) or a light's (None).
+
+    Each has the sign of the background at about ``beside``.
+    """
+    dice = np.random.default_rng(number)
+    times = np.arange(96) / 9.6
+    witnesses = []
+    for window in range(6):
+        trace = 0.6 * (dice.standard_normal((2, 96)) * [[1], [1j]]).sum(0)
+        trace = trace + np.exp(2j * np.pi * (bpm or 55 + number) / 60 * times)
+        lines = posterior.find_lines(trace, 9.6)
+        signs = np.zeros(len(posterior.SIGNS))
+        signs[:2] = posterior.to_log_odds(lines.max()), -6.5
+        signs[posterior.SIGNS.index("background")] = beside + 0.5 * dice.normal()
+        witnesses.append(Witness(10.0 * window, 10.0 * (window + 1), "face", lines, signs))
+    rates = np.full(60, np.nan if bpm is None else bpm)
+    return reading_fit.Evidence(f"long-{number}", witnesses, 60.0, rates)
+
+
+def test_the_fit_learns_to_tell_a_pulse_from_a_light_that_stays_as_long():
+    pulses = [make_long(n, 60.0 + 3 * n, -1.0) for n in range(20)]
+    lights = [make_long(40 + n, None, 1.0) for n in range(20)]
+    weights = reading_fit.Fit(pulses[::2] + lights[::2], READING).run(80, 0.1)
+    rows = calibration.judge_seconds(pulses[1::2] + lights[1::2], weights, 0.8)
+    figures = calibration.summarise_seconds(rows, 0.8)
+    assert figures["with_pulse"] == figures["without_pulse"] == 10
+    assert figures["answered_seconds"] > 0.7 and figures["right_of_answers"] == 1
+    assert figures["answered_seconds_without_pulse"] < 0.1
+    assert figures["right"] == figures["answered"] >= 8 and figures["mae_bpm_of_answers"] < 1
+    assert figures["answered_without_pulse"] <= 1
+    assert sum(row["with_pulse"] + row["without"] for row in rows) == 20 * 60
+
+
 def test_evidence_is_kept_whole(evidence, tmp_path):
     one = replace(
         evidence[0],

@@ -7,7 +7,7 @@ and judged on the other one; the numbers that the adapter gets are fitted to all
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from pulse_plantain.lab.reading_fit import (
     name_evidence,
 )
 from pulse_plantain.lab.reliability import compare_confidences, is_right
-from pulse_plantain.posterior import Weights
+from pulse_plantain.posterior import MIN_CONFIDENCE, WITHIN, Posterior, Weights
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,12 @@ class Calibration:
         weights: of the reading, fitted to all clips.
         rows: of every clip, judged by weights of which it was no part: ``name``, ``reference``,
             ``bpm``, ``confidence`` and ``present``.
+        long: the same of every long clip, second by second (:func:`judge_seconds`).
     """
 
     weights: Weights
     rows: list[dict[str, Any]]
+    long: list[dict[str, Any]] = field(default_factory=list)
 
     def sum_up(self, min_confidence: float) -> dict[str, Any]:
         """Figures of the rows, by folder and of all (:func:`summarise`)."""
@@ -77,8 +79,71 @@ def _find_error(row: dict[str, Any]) -> float:
     return abs(row["bpm"] - row["reference"]) if known else row["reference"]
 
 
+def judge_seconds(
+    evidence: Sequence[Evidence], weights: Weights, min_confidence: float
+) -> list[dict[str, Any]]:
+    """A row for each long clip: what the posterior says of it, second by second and as a whole.
+
+    Returns:
+        ``name``; ``with_pulse`` and ``without``, how many of its seconds have one; of the first
+        ``answered``, ``right`` (within 3 bpm) and ``error`` (bpm, their sum); of the second
+        ``false``, those that get a rate; the ``confidence`` of the whole clip and its
+        ``error_bpm``, None without a pulse.
+    """
+    rows = []
+    for one in evidence:
+        read = Posterior(one.witnesses, weights, (0.0, one.seconds))
+        instants, whole = read.find_instants(), read.read_clip()
+        bpm, sure = (np.array([getattr(e, n) for e in instants]) for n in ("bpm", "confidence"))
+        beating, given = np.isfinite(one.rates), sure >= min_confidence
+        error = np.abs(bpm - one.rates)[beating & given]
+        off = abs(whole.bpm - np.nanmean(one.rates)) if beating.any() else None
+        rows.append(
+            {
+                "name": one.name,
+                "with_pulse": int(beating.sum()),
+                "without": int((~beating).sum()),
+                "answered": len(error),
+                "right": int((error <= WITHIN).sum()),
+                "error": round(float(error.sum()), 3),
+                "false": int((given & ~beating).sum()),
+                "confidence": round(float(whole.confidence), 4),
+                "error_bpm": None if off is None else round(float(off), 3),
+            }
+        )
+    return rows
+
+
+def summarise_seconds(rows: Sequence[dict[str, Any]], min_confidence: float) -> dict[str, Any]:
+    """Figures of rows of :func:`judge_seconds`: counts of clips, shares of seconds, errors."""
+    with_pulse, without, answered, right, error, false = (
+        sum(row[name] for row in rows)
+        for name in ("with_pulse", "without", "answered", "right", "error", "false")
+    )
+    beating = [row for row in rows if row["with_pulse"]]
+    silent = [row for row in rows if not row["with_pulse"]]
+    given = [row for row in beating if row["confidence"] >= min_confidence]
+    return {
+        "with_pulse": len(beating),
+        "answered_seconds": answered / max(with_pulse, 1),
+        "right_of_answers": right / max(answered, 1),
+        "mae_bpm_of_answers": error / max(answered, 1),
+        "answered": len(given),
+        "right": sum(row["error_bpm"] <= WITHIN for row in given),
+        "without_pulse": len(silent),
+        "answered_seconds_without_pulse": false / max(without, 1),
+        "answered_without_pulse": sum(row["confidence"] >= min_confidence for row in silent),
+    }
+
+
 def calibrate(
-    pipe: Any, adapter: Path, folders: Sequence[Path], kept: Path, start: Weights = START
+    pipe: Any,
+    adapter: Path,
+    folders: Sequence[Path],
+    kept: Path,
+    start: Weights = START,
+    long: Sequence[Path] = (),
+    min_confidence: float = MIN_CONFIDENCE,
 ) -> Calibration:
     """Collect what is drawn of clips, and fit the reading to it.
 
@@ -88,6 +153,8 @@ def calibrate(
         folders: clips with their truth, as scripts/synthesize.py writes them.
         kept: folder where what was drawn is kept.
         start: of the fit.
+        long: folders of longer clips, to which it is fitted, too.
+        min_confidence: from which a rate is given, on which the rows of long clips depend.
 
     Raises:
         ClipError: if a folder holds no clips.
@@ -96,12 +163,17 @@ def calibrate(
     evidence = [
         (folder.name, one) for folder in folders for one in collect_folder(pipe, folder, place)
     ]
-    halves: list[list[Evidence]] = [[one for _, one in evidence[part::2]] for part in (0, 1)]
+    minutes = [one for folder in long for one in collect_folder(pipe, folder, place)]
     names = {one.name: folder for folder, one in evidence}
+    halves: list[list[Evidence]] = [[one for _, one in evidence[part::2]] for part in (0, 1)]
     rows: list[dict[str, Any]] = []
+    seconds: list[dict[str, Any]] = []
     if all(halves):
-        for fitted, judged in (halves, halves[::-1]):
-            rows += judge(judged, Fit(fitted, start).run())
+        for part in (0, 1):
+            weights = Fit(halves[part] + minutes[part::2], start).run()
+            rows += judge(halves[1 - part], weights)
+            seconds += judge_seconds(minutes[1 - part :: 2], weights, min_confidence)
     for row in rows:
         row["folder"] = names[row["name"]]
-    return Calibration(Fit([one for _, one in evidence], start).run(), rows)
+    weights = Fit([*(one for _, one in evidence), *minutes], start).run()
+    return Calibration(weights, rows, seconds)

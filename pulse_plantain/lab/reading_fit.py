@@ -241,7 +241,8 @@ def _aim(rates: np.ndarray) -> np.ndarray:
     none = np.isnan(rates)[:, None]
     no_heart = ~np.isin(np.arange(len(RATES)), HEARTS)
     kernels = [np.exp(-0.5 * (away / width) ** 2) for width in (FINE, COARSE)]
-    rows = [np.concatenate([np.where(none, no_heart, kernel), none], 1) for kernel in kernels]
+    others = none.repeat(len(RATES) + 1, 1)
+    rows = [np.concatenate([np.where(none, no_heart, kernel), others], 1) for kernel in kernels]
     return np.stack(rows)
 
 
@@ -293,7 +294,7 @@ class Fit:
             self.values[name] = torch.full_like(self.values[name], -1.0)
             self.values[name][0] = 0.0
         self.values["lit"] = torch.full_like(self.values["trust"], -1.0)
-        self.values["lit"][0] = -3.0
+        self.values["lit"][0] = -1.0
         self.values["beats"] = torch.zeros(2, dtype=_TYPE)
         for value in self.values.values():
             value.requires_grad_(True)
@@ -304,8 +305,8 @@ class Fit:
         for name, side in (("trust", way), ("silence", -way)):
             bounded = side * torch.nn.functional.softplus(values[name])
             values[name] = torch.where(way == 0, values[name], bounded)
-        against = torch.nn.functional.softplus(values["lit"])
-        values["lit"] = torch.where(way == 0, values["lit"], against * (way < 0))
+        bounded = -way * torch.nn.functional.softplus(values["lit"])
+        values["lit"] = torch.where(way == 0, values["lit"], bounded)
         tilt, bend = values["beats"]  # too few beats and too many are not read better
         values["beats"] = torch.stack([tilt, -torch.nn.functional.softplus(bend)])
         return SimpleNamespace(mean=self.start.mean, spread=self.start.spread, **values)
@@ -344,7 +345,7 @@ class Fit:
             losses.append(-(factors * right).sum())
         return torch.stack(losses).sum()
 
-    def run(self, steps: int = 60, rate: float = 0.08) -> Weights:
+    def run(self, steps: int = 150, rate: float = 0.08) -> Weights:
         """Fit, and return the weights."""
         optimizer = torch.optim.Adam(list(self.values.values()), lr=rate)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
