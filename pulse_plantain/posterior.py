@@ -116,8 +116,8 @@ class Weights:
             each sign.
         scale, overlap: n witnesses of one instant, counted by their trust, count as
             scale * n ** (1 - overlap).
-        quiet: logarithm of the likelihood that nothing beats which each instant adds that was
-            looked at.
+        quiet: logarithm of the likelihood of no pulse, whatever else may beat, that each instant
+            adds which was looked at.
         present: chance that there is a pulse at first.
         change: chance per second that a pulse, or what else beats, comes or goes.
         drift: standard deviation of the logarithm of the rate after a second.
@@ -309,8 +309,8 @@ def add_up(said: torch.Tensor, trust: torch.Tensor, placing: Placing, weights: A
     speaking = (placing.beside @ trust).clamp(min=1)
     factor = weights.scale * speaking**-weights.overlap * placing.share
     evidence = placing.at @ (factor[:, None] * said)
-    none = evidence[:, -1:] + (weights.quiet * placing.seen)[:, None]
-    return torch.cat([evidence[:, :-1], none], 1)
+    pulse, others = evidence[:, : len(RATES)], evidence[:, len(RATES) :]
+    return torch.cat([pulse, others + (weights.quiet * placing.seen)[:, None]], 1)
 
 
 # ----------------------------------------------------------------------------------- along time

@@ -92,7 +92,7 @@ def test_a_line_that_stays_for_a_minute_does_not_become_a_pulse_by_staying():
     """What else beats stays as well: only what each drawing says of the two adds up."""
 
     def read(count, against):
-        weights = replace(READING, lit=(against, 0.0, 0.0, *NONE))
+        weights = replace(READING, lit=(against, 0.0, 0.0, *NONE), quiet=0.0)
         some = [witness(72.0, 10.0 * n, 0.4, seed=n) for n in range(count)]
         return Posterior(some, weights, (0, 10 * count)).read_clip()
 

@@ -104,6 +104,17 @@ def tabulate_synthetic_test(results: Results) -> str:
     )
 
 
+def _describe_minutes(long: dict[str, Any]) -> str:
+    """The long clips of the fit, judged by halves."""
+    return (
+        f"So were {long['with_pulse']} clips of a minute with and {long['without_pulse']} without "
+        f"a pulse: of their seconds with one {long['answered_seconds']:.0%} get a rate, "
+        f"{long['right_of_answers']:.0%} of these within 3 bpm, of those without one "
+        f"{long['answered_seconds_without_pulse']:.0%}; of the whole clips without a pulse "
+        f"{long['answered_without_pulse']} get one."
+    )
+
+
 def describe_reliability(results: Results) -> str:
     """How far the confidence is a probability, and what is answered without a pulse."""
     name = f"{TEST}.json"
@@ -123,7 +134,8 @@ def describe_reliability(results: Results) -> str:
         f"to {silent} without a pulse. The numbers of the reading were fitted on "
         f"{known['with_pulse']} clips with and {known['without_pulse']} without a pulse, of "
         f"validation subjects; judged on halves that the fit did not see, the calibration error "
-        f"there is {known['calibration_error']:.3f}.\n\n"
+        f"there is {known['calibration_error']:.3f}. {_describe_minutes(fitted['figures']['long'])}"
+        f"\n\n"
         f"Source: `results/{name}`; {cite('calibration.json', fitted)}."
     )
 
@@ -246,7 +258,8 @@ SIGN_WORDS = {
     "background": ("power with which the picture beside it follows, over its own", "{:.2f}"),
     "displaced": ("what changes in step is the picture being moved", "{:.1%}"),
     "trust": ("chance that it shows the pulse, if there is one", "{:.0%}"),
-    "against": ("likelihood without a pulse over that with one", "{:.2f}"),
+    "against": ("likelihood where nothing beats, over that with a pulse", "{:.2f}"),
+    "lit": ("likelihood where a light or a movement beats, over that where a pulse does", "{:.2f}"),
 }
 """Figures of lab.signs, in words, and how they are written."""
 

@@ -40,14 +40,17 @@ class Drawings:
         signs: [W, len(SIGNS)], NaN where unknown.
         strongest: [W] bpm of their strongest lines.
         trust: [W], the chance that each shows the pulse, if there is one.
-        against: [W], the logarithm of the likelihood without a pulse over that with a pulse of
+        against: [W], the logarithm of the likelihood where nothing beats over that with a pulse of
             unknown rate.
+        lit: [W], the logarithm of the likelihood where a light or a movement beats over that where
+            a pulse does.
     """
 
     signs: np.ndarray
     strongest: np.ndarray
     trust: np.ndarray
     against: np.ndarray
+    lit: np.ndarray
 
     @classmethod
     def read(cls, witnesses: Sequence[Witness], weights: Weights) -> "Drawings":
@@ -55,7 +58,8 @@ class Drawings:
         lines, signs, seconds = stack_witnesses(witnesses)
         said, trust = weigh(lines, signs, seconds, weights)
         strongest = RATES[torch.argmax(lines, 1).numpy()]
-        return cls(signs.numpy(), strongest, trust.numpy(), said[:, -1].numpy())
+        lit = said[:, len(RATES)] - said[:, 0]  # the same at all rates
+        return cls(signs.numpy(), strongest, trust.numpy(), said[:, -1].numpy(), lit.numpy())
 
     def sum_up(self, chosen: np.ndarray) -> dict[str, float]:
         """Medians over some of the drawings, the signs in plain units; empty where there is none.
@@ -73,7 +77,9 @@ class Drawings:
         ]
         figures = {name: translate(name, m) for name, m in zip(SIGNS, medians, strict=True)}
         figures["trust"] = float(np.median(self.trust[chosen]))
-        return figures | {"against": float(np.exp(np.median(self.against[chosen])))}
+        for name, logs in (("against", self.against), ("lit", self.lit)):
+            figures[name] = float(np.exp(np.median(logs[chosen])))
+        return figures
 
 
 def translate(name: str, sign: float) -> float:
