@@ -124,37 +124,47 @@ class Weights:
         restart: chance per second that the rate jumps anywhere.
     """
 
-    mean: Sequence[float] = (-0.4778, -7.4769, 0.942, -1.192, -1.9965, 0.4039, -2.1456, -4.1679)
-    spread: Sequence[float] = (1.8975, 0.8043, 0.0275, 1.2346, 1.6155, 0.5266, 2.5756, 2.4782)
-    sharpness: float = 5.6237
-    doubt: float = 0.0926
+    mean: Sequence[float] = (-0.5858, -7.5197, 0.9416, -1.2073, -1.9783, 0.4057, -1.9731, -4.1731)
+    spread: Sequence[float] = (1.8676, 0.7642, 0.0292, 1.1673, 1.6526, 0.5307, 2.5396, 2.3105)
+    sharpness: float = 7.9581
+    doubt: float = 0.0376
     trust: Sequence[float] = (
-        0.8229,
-        0.3302,
-        0.2186,
-        0.63,
-        0.6444,
-        0.0375,
-        -0.4631,
-        -0.2544,
-        -0.3267,
+        0.9246,
+        0.9252,
+        0.5641,
+        0.8079,
+        0.8349,
+        -0.0677,
+        -0.3598,
+        -0.9981,
+        -0.4488,
     )
-    beats: Sequence[float] = (0.207, -0.8845)
+    beats: Sequence[float] = (-0.0369, -0.3298)
     silence: Sequence[float] = (
-        0.7026,
-        -0.706,
-        -1.1902,
-        -0.8524,
-        -0.2214,
-        0.7626,
-        0.5381,
-        0.9047,
-        0.2017,
+        1.4584,
+        -1.4876,
+        -2.3343,
+        -0.65,
+        -0.3752,
+        0.2515,
+        0.7747,
+        0.7673,
+        0.328,
     )
-    lit: Sequence[float] = (-2.8687, 0.0, 0.0, 0.0, 0.0, -0.1653, 0.5997, 1.0389, 0.7833)
-    scale: float = 1.2667
-    overlap: float = 0.9365
-    quiet: float = 0.2448
+    lit: Sequence[float] = (
+        -1.0956,
+        -0.1905,
+        -0.5513,
+        -0.4571,
+        -0.1621,
+        0.4885,
+        0.519,
+        0.9972,
+        0.2259,
+    )
+    scale: float = 1.0639
+    overlap: float = 0.9585
+    quiet: float = 0.2358
     present: float = 0.5
     change: float = 1 / 60
     drift: float = 0.0152
