@@ -24,7 +24,7 @@ import httpx
 ROOT = Path(__file__).resolve().parents[1]
 
 DEMO = ROOT / "assets" / "demo.mp4"
-FACE = {"crop": [86, 70, 180, 190], "window": 8, "output": "json"}
+FACE = {"crop": [80, 60, 186, 200], "window": 8, "output": "json"}
 SMALL_FACE = {"crop": [36, 30, 71, 74], "window": 8, "output": "json"}
 """Where the face of the bundled clip and of its contact sheet is."""
 

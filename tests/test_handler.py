@@ -31,7 +31,7 @@ from pulse_plantain.settings import Settings
 
 DEMO = ROOT / "assets" / "demo.mp4"
 BPM = json.loads((ROOT / "assets" / "demo.json").read_text())["bpm"]
-FACE = {"crop": [86, 70, 180, 190], "window": 8}
+FACE = {"crop": [80, 60, 186, 200], "window": 8}
 """Where the face of the bundled clip is; read in windows of one length."""
 SMALL_FACE = {"crop": [36, 30, 71, 74], "window": 8}
 """The same on its contact sheet."""

@@ -19,7 +19,7 @@ from pulse_plantain.pipeline import PulsePipeline
 
 PAGE = ROOT / "docs" / "hub.md"
 REPO = "user/pulse-plantain"
-FACE = "crop=(86, 70, 180, 190), window=8"
+FACE = "crop=(80, 60, 186, 200), window=8"
 NEEDS = ("scheduler", "text_encoder", "tokenizer", "transformer", "vae")
 
 

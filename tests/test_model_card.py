@@ -70,27 +70,35 @@ def test_what_the_pages_say_of_the_miniature_holds():
     mine = figures.pop("pulse")
     ahead = {name for name, its in figures.items() if its["forced"]["mae"] < mine["forced"]["mae"]}
     assert not ahead
-    more = {n for n, its in figures.items() if its["forced"]["within"] > mine["forced"]["within"]}
-    assert more == {"pbv"}
     told = [figures[name]["forced"]["within"] for name in ("pos", "pbv")]
     assert all(abs(within - mine["forced"]["within"]) < 0.016 for within in told)
     answers = [row for row in result["rows"] if row["method"] == "pulse" and row["answered"]]
     errors = sorted(abs(row["bpm"] - row["reference"]) for row in answers)
-    assert len(errors) == 52 and errors[-1] <= 3
+    assert len(errors) == 49 and errors[-1] <= 3
     assert 0.45 < mine["answered"]["mae"] < 0.55
     assert abs(mine["answered"]["coverage"] - 1 / 4) < 0.02
-    false = [row for row in result["null_rows"] if row["confidence"] >= MIN_CONFIDENCE]
-    assert sum(row["recording"].startswith("lamp") for row in false) == len(false) - 1 == 4
-    assert all(0.805 < row["confidence"] < 0.925 for row in false)
-    assert len(result["null_rows"]) == 400 == 80 * len(false)
+    assert len(result["null_rows"]) == 400
+    assert all(row["confidence"] < MIN_CONFIDENCE for row in result["null_rows"])
     assert mine["reliability"]["calibration_error"] < 0.05
-    bins = mine["reliability"]["bins"]
-    assert all(row["right"] > row["confidence"] for row in bins if row["confidence"] < 0.6)
-    sure = [row for row in bins if row["confidence"] >= MIN_CONFIDENCE]
+    sure = [row for row in mine["reliability"]["bins"] if row["confidence"] >= MIN_CONFIDENCE]
     claimed, right = (
         sum(row["clips"] * row[name] for row in sure) for name in ("confidence", "right")
     )
-    assert (sum(row["clips"] for row in sure), round(right), round(claimed)) == (57, 52, 52)
+    assert (sum(row["clips"] for row in sure), round(right), round(claimed)) == (49, 49, 44)
+    rows = [row for row in result["rows"] if row["method"] == "pulse"]
+    middling = [
+        abs(row["bpm"] - row["reference"]) <= 3 for row in rows if 0.5 <= row["confidence"] < 0.8
+    ]
+    assert sum(middling) == 0.9 * len(middling)
+    validated = json.loads((ROOT / "results" / "calibration.json").read_text())
+    falsely = [
+        row["name"]
+        for row in validated["rows"]
+        if not row["reference"] and row["confidence"] >= MIN_CONFIDENCE
+    ]
+    assert (len(falsely), validated["figures"]["all"]["without_pulse"]) == (4, 476)
+    minutes = validated["figures"]["long"]
+    assert (minutes["answered_without_pulse"], minutes["without_pulse"]) == (2, 28)
 
 
 def test_what_the_pages_say_of_long_clips_holds():
@@ -116,8 +124,8 @@ def test_what_the_pages_say_of_the_wrist_holds():
         low, middle, _ = beating[sign]
         assert wrist[sign] < (low + middle) / 2
     assert wrist["displaced"] > 2 * beating["displaced"][1]
-    assert 7 < 1 / beating["against"][1] < 8 and 1.1 < 1 / wrist["against"] < 1.15
-    assert 0.75 < figures["without"]["figures"]["against"][1] < wrist["against"]
+    assert 38 < 1 / beating["against"][1] < 42 and 1.05 < 1 / wrist["against"] < 1.1
+    assert figures["without"]["figures"]["against"][1] < wrist["against"]
     rows = RESULTS.load("wrist.json")["rows"]
     guess = next(row for row in rows if row["method"] == "pulse")
     assert 55 < guess["bpm"] < 58.5 and not guess["answered"]
