@@ -25,8 +25,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 DEMO = ROOT / "assets" / "demo.mp4"
 FACE = {"crop": [80, 60, 186, 200], "window": 8, "output": "json"}
-SMALL_FACE = {"crop": [36, 30, 71, 74], "window": 8, "output": "json"}
-"""Where the face of the bundled clip and of its contact sheet is."""
+SMALL_FACE = {"crop": [32, 24, 74, 80], "window": 8, "output": "json"}
+"""The face of the bundled clip and of its contact sheet, with a margin."""
 
 MOST_GROWTH_MB = 50
 """MB by which the process, server and clients, may be larger when the requests have ended. What 300

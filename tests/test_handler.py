@@ -32,8 +32,8 @@ from pulse_plantain.settings import Settings
 DEMO = ROOT / "assets" / "demo.mp4"
 BPM = json.loads((ROOT / "assets" / "demo.json").read_text())["bpm"]
 FACE = {"crop": [80, 60, 186, 200], "window": 8}
-"""Where the face of the bundled clip is; read in windows of one length."""
-SMALL_FACE = {"crop": [36, 30, 71, 74], "window": 8}
+"""The face of the bundled clip with a margin; read in windows of one length."""
+SMALL_FACE = {"crop": [32, 24, 74, 80], "window": 8}
 """The same on its contact sheet."""
 
 

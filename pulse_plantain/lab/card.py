@@ -328,8 +328,8 @@ def describe_long_clips(results: Results) -> str:
         f"{count(whole)}; of their pieces of 10 s {count(pieces)}. Whole clips that are answered "
         f"wrongly though a piece is right: {figures['worse_than_its_pieces']}. The answers in "
         f"{figures['astray']} of the clips are off by more than {ASTRAY:.0f} bpm on average, and "
-        f"what is said there has a spread of at most {figures['spread_of_astray_bpm']:.1f} bpm; the mean "
-        f"error in all others is {format_number(figures['mae_bpm_of_the_others'])} bpm."
+        f"what is said there has a spread of at most {figures['spread_of_astray_bpm']:.1f} bpm; "
+        f"the mean error in all others is {format_number(figures['mae_bpm_of_the_others'])} bpm."
         f"\n\nSource: {cite(name, result)}."
     )
 
