@@ -101,6 +101,12 @@ def test_what_the_pages_say_of_the_miniature_holds():
     assert (minutes["answered_without_pulse"], minutes["without_pulse"]) == (2, 28)
 
 
+def test_a_reading_that_was_fitted_to_no_long_clips_has_its_page_too():
+    assert card.describe_minutes(None) == ""
+    figures = RESULTS.load("calibration.json")["figures"]["long"]
+    assert card.describe_minutes(figures).startswith(" So were 28 clips of a minute with and 28 ")
+
+
 def test_what_the_pages_say_of_long_clips_holds():
     """docs/results.md: most of the error lies in a few clips, where what is said is steady."""
     result = RESULTS.load("long-clips.json")

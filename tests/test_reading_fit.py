@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -105,6 +106,33 @@ def test_the_fit_learns_to_tell_a_pulse_from_a_light_that_stays_as_long():
     assert figures["right"] == figures["answered"] >= 8 and figures["mae_bpm_of_answers"] < 1
     assert figures["answered_without_pulse"] <= 1
     assert sum(row["with_pulse"] + row["without"] for row in rows) == 20 * 60
+
+
+def test_long_clips_are_fitted_to_and_judged_by_the_half_that_did_not_see_them(
+    evidence, tmp_path, monkeypatch
+):
+    fitted = []
+
+    class SeenFit:
+        def __init__(self, clips, start):
+            fitted.append({clip.name for clip in clips})
+
+        def run(self):
+            return READING
+
+    minutes = [make_long(n, 60.0, -1.0) for n in range(4)]
+    folders = {"short": evidence[:6], "long": minutes}
+    monkeypatch.setattr(calibration, "Fit", SeenFit)
+    monkeypatch.setattr(calibration, "name_evidence", lambda kept, adapter: kept)
+    monkeypatch.setattr(calibration, "collect_folder", lambda pipe, folder, _: folders[folder.name])
+    found = calibration.calibrate(
+        None, tmp_path, [Path("short")], tmp_path, long=[Path("long")], min_confidence=0.8
+    )
+    assert len(found.rows) == 6 and len(found.long) == 4
+    assert fitted[0] | fitted[1] == fitted[2] and not fitted[0] & fitted[1]
+    assert {row["name"] for row in found.long[:2]} <= fitted[1]  # judged by the first fit
+    assert {row["name"] for row in found.long[2:]} <= fitted[0]
+    assert fitted[2] == {clip.name for clip in [*evidence[:6], *minutes]}
 
 
 def test_evidence_is_kept_whole(evidence, tmp_path):

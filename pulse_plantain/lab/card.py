@@ -104,10 +104,12 @@ def tabulate_synthetic_test(results: Results) -> str:
     )
 
 
-def _describe_minutes(long: dict[str, Any]) -> str:
-    """The long clips of the fit, judged by halves."""
+def describe_minutes(long: Mapping[str, Any] | None) -> str:
+    """The long clips of the fit, judged by halves; nothing where it had none."""
+    if long is None:
+        return ""
     return (
-        f"So were {long['with_pulse']} clips of a minute with and {long['without_pulse']} without "
+        f" So were {long['with_pulse']} clips of a minute with and {long['without_pulse']} without "
         f"a pulse: of their seconds with one {long['answered_seconds']:.0%} get a rate, "
         f"{long['right_of_answers']:.0%} of these within 3 bpm, of those without one "
         f"{long['answered_seconds_without_pulse']:.0%}; of the whole clips without a pulse "
@@ -134,8 +136,8 @@ def describe_reliability(results: Results) -> str:
         f"to {silent} without a pulse. The numbers of the reading were fitted on "
         f"{known['with_pulse']} clips with and {known['without_pulse']} without a pulse, of "
         f"validation subjects; judged on halves that the fit did not see, the calibration error "
-        f"there is {known['calibration_error']:.3f}. {_describe_minutes(fitted['figures']['long'])}"
-        f"\n\n"
+        f"there is {known['calibration_error']:.3f}."
+        f"{describe_minutes(fitted['figures'].get('long'))}\n\n"
         f"Source: `results/{name}`; {cite('calibration.json', fitted)}."
     )
 
