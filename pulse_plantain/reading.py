@@ -194,11 +194,12 @@ def lock_in(courses: np.ndarray, trace: np.ndarray) -> np.ndarray:
 
 def compare_background(
     around: np.ndarray, box: cells.Box, course: np.ndarray, trace: np.ndarray
-) -> float:
+) -> tuple[float, float]:
     """How strongly the picture beside a box follows what was drawn of the box.
 
-    A pulse is in skin alone; light that wavers is in the room, too. What is compared is the lower
-    quartile of the parts, as others may be skin, or dark and noisy.
+    A pulse is in skin alone; light that wavers is in the room, too. Where the room is as noisy as a
+    face is faint, both follow the trace alike, and it is the share of the room's changes that tells
+    such noise from a light.
 
     Args:
         around: [samples, parts] of :func:`divide_picture`.
@@ -208,7 +209,9 @@ def compare_background(
         trace: [samples] complex, the pulse drawn.
 
     Returns:
-        logarithm of the quartile's power, locked to the trace, over that of the course.
+        (logarithm of the power of the parts, locked to the trace, over that of the course: of their
+        lower quartile, as others may be skin, or dark and noisy; log odds of the share of a part's
+        power that follows the trace, of their median)
     """
     blocks = round(around.shape[1] ** 0.5)
     edges = np.arange(blocks + 1) / blocks
@@ -217,9 +220,11 @@ def compare_background(
     beside = ~(down[:, None] & across).ravel()
     if beside.mean() < 0.25:
         beside[:] = True
-    power = np.square(np.abs(lock_in(around[:, beside], trace)))
+    parts = around[:, beside]
+    locked = np.square(np.abs(lock_in(parts, trace)))
     own = np.square(np.abs(lock_in(course, trace)))
-    return float(np.log((np.quantile(power, 0.25) + FAINTEST**2) / (own + FAINTEST**2)))
+    ratio = np.log((np.quantile(locked, 0.25) + FAINTEST**2) / (own + FAINTEST**2))
+    return float(ratio), float(np.median(_to_share(locked, parts)))
 
 
 def find_displacement(fine: windowing.ClipWindow, crop: cells.Box, rate: float) -> float:
@@ -267,13 +272,18 @@ def compare_colours(courses: np.ndarray, trace: np.ndarray) -> tuple[float, floa
         (log odds of the share of green's power that follows the trace; red's amplitude along
         green's, over green's: 0.1 to 0.5 of a pulse as cameras see it, near 1 of grey light).
     """
-    taper = _taper(len(trace))
-    power = taper @ np.square(courses[:, 1] - taper @ courses[:, 1])
     red, green, _ = lock_in(courses, trace)
     own = abs(green) ** 2
-    share = 2 * own / max(power, FAINTEST**2)  # a real course goes half each way round
     along = (red * green.conj()).real / max(own, FAINTEST**2)
-    return float(posterior.to_log_odds(share)), float(np.clip(along, *RED_RANGE))
+    return float(_to_share(own, courses[:, 1])), float(np.clip(along, *RED_RANGE))
+
+
+def _to_share(locked, courses):
+    """Log odds of the shares [...] of courses' power [samples, ...] that is locked to a trace."""
+    taper = _taper(len(courses))
+    power = taper @ np.square(courses - taper @ courses)
+    share = 2 * locked / np.maximum(power, FAINTEST**2)  # a real course goes half each way round
+    return posterior.to_log_odds(share)
 
 
 def read_sheets(
@@ -329,7 +339,8 @@ def _read_glance(glance, members, weights, kept):
         signs["followed"], signs["red"] = compare_colours(courses, trace)
     if glance.around is not None and glance.fine is not None:
         box = _place_in(glance.fine.crop, window.crop)
-        signs["background"] = compare_background(glance.around, box, courses[:, 1], trace)
+        compared = compare_background(glance.around, box, courses[:, 1], trace)
+        signs["background"], signs["beside"] = compared
     if glance.fine is not None:
         rate = posterior.RATES[strongest]
         signs["displaced"] = find_displacement(glance.fine, window.crop, rate)

@@ -132,10 +132,29 @@ def test_a_background_that_beats_with_the_box_is_told_from_one_that_does_not():
         return reading.compare_background(around, box, course, trace)
 
     everywhere = np.ones((64, 64))
-    assert compare(everywhere, box) == pytest.approx(0, abs=0.2)
-    assert compare(everywhere, whole) == pytest.approx(0, abs=0.2)
-    assert max(compare(face, box), compare(face, whole), compare(large, box)) < -4
-    assert compare(0 * face, box) < -4
+    for where in (box, whole):
+        ratio, share = compare(everywhere, where)
+        assert ratio == pytest.approx(0, abs=0.2) and share > 4
+    for beats, where in ((face, box), (face, whole), (0 * face, box)):
+        ratio, share = compare(beats, where)
+        assert ratio < -4 and share < -2
+    assert compare(large, box)[0] < -4
+
+
+def test_a_noisy_room_is_told_from_a_lamp_where_both_are_as_strong_as_the_face():
+    times = (np.arange(96) + 0.5) / 12
+    trace = np.exp(2j * np.pi * 72 / 60 * times)
+    face = 2e-4 * np.cos(2 * np.pi * 72 / 60 * times)
+    still, beating = picture_with(np.zeros((64, 64))), picture_with(np.ones((64, 64)))
+    noise, beat = still.motion / 0.002, (beating.motion - still.motion) / 0.004
+    lamp, noisy = (
+        reading.compare_background(
+            reading.divide_picture(replace(still, motion=motion)), (0.4, 0.3, 0.7, 0.7), face, trace
+        )
+        for motion in (2e-4 * beat + 1e-3 * noise, 0.011 * noise)
+    )
+    assert abs(lamp[0]) < 0.3 and abs(noisy[0]) < 0.3
+    assert lamp[1] > 0 and noisy[1] < -3
 
 
 def test_the_picture_around_is_read_with_the_trace_that_was_drawn():
@@ -146,10 +165,13 @@ def test_the_picture_around_is_read_with_the_trace_that_was_drawn():
     window = replace(beating_window(), crop=crop)
     _, signs = read_one(even_field(), window, around=parts, fine=around)
     assert signs["background"] == pytest.approx(np.log((0.004 / 0.002) ** 2), abs=0.2)
+    assert signs["beside"] > 4
     _, elsewhere = read_one(even_field(rate=100.0), window, around=parts, fine=around)
     assert elsewhere["background"] != pytest.approx(signs["background"], abs=0.3)
+    assert elsewhere["beside"] < -4
     _, unknown = read_one(even_field(), window)
-    assert np.isnan(unknown["background"]) and np.isfinite(unknown["red"])
+    assert np.isnan([unknown["background"], unknown["beside"]]).all()
+    assert np.isfinite(unknown["red"])
 
 
 def test_a_drawn_window_keeps_the_course_of_its_skin_and_not_its_cells():

@@ -258,6 +258,7 @@ SIGN_WORDS = {
     "followed": ("power of green that follows the trace", "{:.0%}"),
     "red": ("how much red follows it, over green", "{:.2f}"),
     "background": ("power with which the picture beside it follows, over its own", "{:.2f}"),
+    "beside": ("power of that picture that follows it", "{:.0%}"),
     "displaced": ("what changes in step is the picture being moved", "{:.1%}"),
     "trust": ("chance that it shows the pulse, if there is one", "{:.0%}"),
     "against": ("likelihood where nothing beats, over that with a pulse", "{:.2f}"),

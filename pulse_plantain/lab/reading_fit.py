@@ -49,6 +49,7 @@ _DIRECTIONS = {
     "followed": 0,
     "red": -1,
     "background": -1,
+    "beside": -1,
     "displaced": -1,
 }
 """Whether a sign speaks for a pulse (1), against it (-1), or may do either (0), so that what is far

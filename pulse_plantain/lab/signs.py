@@ -26,7 +26,7 @@ TRUSTED = 8
 
 QUANTILES = (0.1, 0.5, 0.9)
 
-_SHARES = ("line", "agreement", "followed", "displaced")
+_SHARES = ("line", "agreement", "followed", "beside", "displaced")
 """Signs that are log odds of a share."""
 
 _LOGARITHMS = ("amplitude", "background")
