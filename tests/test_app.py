@@ -22,6 +22,8 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
+from pulse_plantain.posterior import MIN_CONFIDENCE
+
 pytest.importorskip("gradio", reason="gradio is not installed (requirements-app.txt)")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
@@ -218,7 +220,7 @@ def test_the_bundled_clip_is_one_click_away(open_page, photograph, request, tmp_
     assert found, heading
     assert float(found[1]) == pytest.approx(truth, abs=3)
     words = page.inner_text("#said")
-    assert "± is half of the central 68 %" in words and "is given from 0.8 upwards" in words
+    assert "± is half of the central 68 %" in words and "is given from 0.75 upwards" in words
     assert bottom(page, "#film") <= DESKTOP[1] and bottom(page, "#plots") <= DESKTOP[1]
     assert page.evaluate("document.documentElement.scrollWidth") <= DESKTOP[0]
     photograph(page, "light")
@@ -326,7 +328,8 @@ def test_the_document_s_client_is_answered_by_name(served, tmp_path, capsys):
     exec(snippet, known)
     figures = known["figures"]
     assert known["bpm"] is figures["bpm"] is known["uncertainty"] is None
-    assert known["confidence"] == figures["confidence"] < 0.8 and len(figures["bvp"]) > 40
+    assert known["confidence"] == figures["confidence"] < MIN_CONFIDENCE
+    assert len(figures["bvp"]) > 40
     assert known["reason"] == figures["reason"] and known["reason"].startswith("no ")
     client = known["client"]
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]

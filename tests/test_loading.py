@@ -20,7 +20,7 @@ from stand_ins import GEOMETRY
 
 from pipeline import PulsePipeline
 from pulse_plantain.adapter import write_adapter
-from pulse_plantain.posterior import Weights
+from pulse_plantain.posterior import MIN_CONFIDENCE, Weights
 from pulse_plantain.sheet import SheetGeometry
 
 PULSE_CONFIG = {
@@ -219,7 +219,7 @@ def test_another_geometry_is_a_clear_error_and_changes_nothing(place):
     pipe = PulsePipeline.from_pretrained(place / "base", geometry=other)
     with pytest.raises(ValueError, match=r"samples=96.*this pipeline draws .*samples=64"):
         pipe.load_lora_weights(place / "pulse")
-    assert pipe.geometry.samples == 64 and pipe.config.min_confidence == 0.8
+    assert pipe.geometry.samples == 64 and pipe.config.min_confidence == MIN_CONFIDENCE
     assert not hasattr(pipe.transformer, "peft_config")
 
 

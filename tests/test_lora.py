@@ -18,6 +18,7 @@ from pulse_plantain import lora
 from pulse_plantain.adapter import read_pulse_config, write_adapter
 from pulse_plantain.faces import measure_faces
 from pulse_plantain.pipeline import PulsePipeline
+from pulse_plantain.posterior import MIN_CONFIDENCE
 
 PULSE_CONFIG = {"geometry": GEOMETRY.to_dict(), "noise_scale": 0.25, "min_confidence": 0.4}
 TARGETS = r"(single_)?transformer_blocks\.\d+\.attn\.(to_q|to_v|to_qkv_mlp_proj)"
@@ -118,7 +119,7 @@ def test_what_is_done_to_a_loaded_adapter_counts_at_once(pipe):
 
 def test_an_adapter_that_was_taken_out_leaves_nothing_behind(pipe):
     pipe.unload_lora_weights()
-    assert pipe.geometry is None and pipe.config.min_confidence == 0.8
+    assert pipe.geometry is None and pipe.config.min_confidence == MIN_CONFIDENCE
     with pytest.raises(ValueError, match=r"^no adapter: load one first, as pipe\.load_lora_w"):
         draw(pipe)
 

@@ -22,6 +22,7 @@ from pulse_plantain.lab.imports import follow_imports
 from pulse_plantain.lab.measuring import Instruments
 from pulse_plantain.lab.reading_fit import Fit, fit_walk
 from pulse_plantain.lab.running import drop_infinities, shorten_word
+from pulse_plantain.posterior import MIN_CONFIDENCE
 
 
 @pytest.fixture
@@ -189,7 +190,7 @@ def test_calibration_fits_the_reading_to_clips_and_writes_it_into_the_adapter(
     with safe_open(adapter / "adapter_model.safetensors", framework="pt") as file:
         header = json.loads(file.metadata()["pulse_config"])
     settings = json.loads((adapter / "adapter_config.json").read_text())
-    assert header["reading"] == result["reading"] and header["min_confidence"] == 0.8
+    assert header["reading"] == result["reading"] and header["min_confidence"] == MIN_CONFIDENCE
     assert settings["auto_mapping"]["pulse_config"] == header
     after = load_file(adapter / "adapter_model.safetensors")
     assert all(torch.equal(after[name], before[name]) for name in before)
