@@ -10,6 +10,7 @@ from conftest import ROOT, read_script, run_script
 from huggingface_hub import ModelCard
 
 from pulse_plantain.lab import card, card_training, cited
+from pulse_plantain.lab.calibration import summarise
 from pulse_plantain.lab.long_clips import sum_up
 from pulse_plantain.posterior import MIN_CONFIDENCE
 
@@ -74,31 +75,39 @@ def test_what_the_pages_say_of_the_miniature_holds():
     assert all(abs(within - mine["forced"]["within"]) < 0.016 for within in told)
     answers = [row for row in result["rows"] if row["method"] == "pulse" and row["answered"]]
     errors = sorted(abs(row["bpm"] - row["reference"]) for row in answers)
-    assert len(errors) == 49 and errors[-1] <= 3
-    assert 0.45 < mine["answered"]["mae"] < 0.55
-    assert abs(mine["answered"]["coverage"] - 1 / 4) < 0.02
+    assert len(errors) == 62 and errors[-2] <= 3 and round(errors[-1], 1) == 3.2
+    assert 0.55 < mine["answered"]["mae"] < 0.65
+    assert abs(mine["answered"]["coverage"] - 0.3) < 0.02
     assert len(result["null_rows"]) == 400
     assert all(row["confidence"] < MIN_CONFIDENCE for row in result["null_rows"])
     assert mine["reliability"]["calibration_error"] < 0.05
-    sure = [row for row in mine["reliability"]["bins"] if row["confidence"] >= MIN_CONFIDENCE]
-    claimed, right = (
-        sum(row["clips"] * row[name] for row in sure) for name in ("confidence", "right")
-    )
-    assert (sum(row["clips"] for row in sure), round(right), round(claimed)) == (49, 49, 44)
-    rows = [row for row in result["rows"] if row["method"] == "pulse"]
+    assert round(sum(row["confidence"] for row in answers)) == 56
     middling = [
-        abs(row["bpm"] - row["reference"]) <= 3 for row in rows if 0.5 <= row["confidence"] < 0.8
+        abs(row["bpm"] - row["reference"]) <= 3
+        for row in result["rows"]
+        if row["method"] == "pulse" and 0.5 <= row["confidence"] < MIN_CONFIDENCE
     ]
-    assert sum(middling) == 0.9 * len(middling)
+    assert 0.9 <= sum(middling) / len(middling) < 0.95
     validated = json.loads((ROOT / "results" / "calibration.json").read_text())
     falsely = [
         row["name"]
         for row in validated["rows"]
         if not row["reference"] and row["confidence"] >= MIN_CONFIDENCE
     ]
-    assert (len(falsely), validated["figures"]["all"]["without_pulse"]) == (4, 476)
+    assert (len(falsely), validated["figures"]["all"]["without_pulse"]) == (7, 476)
     minutes = validated["figures"]["long"]
-    assert (minutes["answered_without_pulse"], minutes["without_pulse"]) == (2, 28)
+    assert (minutes["answered_without_pulse"], minutes["without_pulse"]) == (1, 28)
+
+
+def test_the_threshold_is_the_lowest_that_keeps_the_two_shares():
+    """MIN_CONFIDENCE: 95 % of what is given is right, 2 % of clips without a pulse get a rate."""
+    validated = RESULTS.load("calibration.json")
+    kept = []
+    for number in range(1, 20):
+        its = summarise(validated["rows"], number / 20)
+        if its["right_of_answers"] >= 0.95 and its["answered_without_pulse"] <= 0.02:
+            kept.append(number / 20)
+    assert validated["min_confidence"] == MIN_CONFIDENCE == kept[0]
 
 
 def test_a_reading_that_was_fitted_to_no_long_clips_has_its_page_too():
@@ -130,7 +139,7 @@ def test_what_the_pages_say_of_the_wrist_holds():
         low, middle, _ = beating[sign]
         assert wrist[sign] < (low + middle) / 2
     assert wrist["displaced"] > 2 * beating["displaced"][1]
-    assert 38 < 1 / beating["against"][1] < 42 and 1.05 < 1 / wrist["against"] < 1.1
+    assert 55 < 1 / beating["against"][1] < 65 and 1.1 < 1 / wrist["against"] < 1.15
     assert figures["without"]["figures"]["against"][1] < wrist["against"]
     rows = RESULTS.load("wrist.json")["rows"]
     guess = next(row for row in rows if row["method"] == "pulse")
