@@ -191,6 +191,15 @@ class Search:
         rest = [window for window in fine if all(window is not probe for probe in probes)]
         self._look(self.boxes, rest)
 
+    def look_at(self, box: Box, fine: list[windowing.ClipWindow]) -> None:
+        """Look at one box of windows and nowhere else; what is beside it is compared all the same.
+
+        Args:
+            box: fractions of the picture.
+            fine: of :func:`divide_finely`.
+        """
+        self._look([box], fine)
+
     def forget(self, before: float) -> None:
         """Drop what was drawn of windows that ended before a time in s."""
         self.drawn = [one for one in self.drawn if one.window.end >= before]
