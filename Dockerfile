@@ -6,7 +6,7 @@ FROM python:3.11-slim
 WORKDIR /app
 COPY requirements.txt requirements-serve.txt ./
 RUN pip install --no-cache-dir -r requirements-serve.txt
-COPY handler.py serve.py adapter_config.json ./
+COPY handler.py serve.py adapter_* ./
 COPY pulse_plantain pulse_plantain
 COPY tiny tiny
 

@@ -26,6 +26,8 @@ from pulse_plantain.containers import open_container
 from pulse_plantain.loading import load_served
 from pulse_plantain.output import PulseOutput
 from pulse_plantain.plots import list_beat_moments, plot_result
+from pulse_plantain.saved_sheet import is_sheet
+from pulse_plantain.sheet import SheetGeometry
 from pulse_plantain.video import (
     OWN_CLOCK,
     ClipError,
@@ -147,7 +149,8 @@ class EndpointHandler:
 
                 - ``inputs``: PIL image, or base64 text of a picture, a GIF, WebP or APNG animation
                   or an MP4, MOV, MKV, WebM or AVI video, alone or as ``{"video": text}``. A still
-                  picture is a pulse sheet if it has a pulse sheet's size, else a contact sheet.
+                  picture is a pulse sheet if it has the size of one, or was saved with its
+                  windows' times; else it is a contact sheet.
                 - ``parameters`` (optional): ``grid`` ([rows, columns], default [8, 12]) and
                   ``seconds`` (8) of a contact sheet; ``fps`` of a clip, in place of its own time
                   stamps; ``window`` (s), ``steps``, ``ensemble``, ``seed``, ``crop`` ([left, top,
@@ -173,10 +176,10 @@ class EndpointHandler:
         if not isinstance(data, dict) or data.get("inputs") is None:
             raise ValueError('send {"inputs": picture or base64 of a clip, "parameters": {...}}')
         parameters = check_parameters(data.get("parameters") or {})
-        size = self.pipe.layout.geometry.size
+        geometry = self.pipe.layout.geometry
         with tempfile.TemporaryDirectory() as folder:
             try:
-                received = receive(take_named(data["inputs"]), parameters, Path(folder), size)
+                received = receive(take_named(data["inputs"]), parameters, Path(folder), geometry)
                 pulse = self._measure(received, parameters)
             except ValueError as error:
                 raise ValueError(hide_paths(str(error), folder)) from error
@@ -306,16 +309,14 @@ def take_named(inputs: Any) -> Any:
     return named[0]
 
 
-def receive(
-    inputs: Any, parameters: Parameters, folder: Path, sheet_size: tuple[int, int]
-) -> Received:
+def receive(inputs: Any, parameters: Parameters, folder: Path, geometry: SheetGeometry) -> Received:
     """What was sent, found out from its content.
 
     Args:
         inputs: PIL image or base64 text.
         parameters: what the caller chose.
         folder: where a clip may be put for the length of the request.
-        sheet_size: width and height in pixels by which a pulse sheet is known.
+        geometry: of a pulse sheet.
 
     Raises:
         ValueError: if it is too large or nothing that can be read.
@@ -333,7 +334,7 @@ def receive(
         raise ValueError("inputs must be a picture or base64 text of a picture or clip")
     refuse_large(*inputs.size, most=MOST_SHEET_PIXELS)
     image = convert_picture(inputs, "inputs")
-    if image.size == tuple(sheet_size):
+    if is_sheet(image, geometry):
         return Received("pulse sheet", image)
     try:
         frames = open_contact_sheet(image, parameters.grid)

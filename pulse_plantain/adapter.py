@@ -313,6 +313,16 @@ def embed_prompt(pipe: Any) -> torch.Tensor:
     return pipe.encode_prompt(PROMPT, max_sequence_length=length)[0]
 
 
+def keep_prompt(pipe: Any, folder: Path) -> None:
+    """Write the prompt's embeddings into a folder, where a pipeline knows them."""
+    try:
+        embeds = pipe.encode_task_prompt()
+    except ValueError:  # it has neither a text encoder nor their file
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    write_prompt_embeds(folder / PROMPT_FILE, embeds)
+
+
 def check_prompt_embeds(embeds: torch.Tensor | str | Path, width: int) -> torch.Tensor:
     """Embeddings [1, L, width] from a tensor or a file.
 

@@ -17,7 +17,8 @@ logger = logging.get_logger(__name__)
 
 WITHOUT_EFFECT = (
     *("prompt", "negative_prompt", "guidance_scale", "true_cfg_scale", "strength"),
-    *("height", "width", "num_images_per_prompt", "max_sequence_length"),
+    *("height", "width", "num_images_per_prompt", "max_sequence_length", "sigmas", "latents"),
+    *("negative_prompt_embeds", "attention_kwargs", "text_encoder_out_layers"),
 )
 """Arguments of image-to-image pipelines that change nothing here."""
 
@@ -89,6 +90,8 @@ def choose_clip(clip: Any, image: Any, others: Mapping[str, Any]) -> Any:
             f"ignored: {', '.join(ignored)}; the adapter has one prompt, one size of its sheets "
             "and no guidance"
         )
+    if isinstance(image, list) and len(image) == 1:  # as image-to-image pipelines take them
+        image = image[0]
     return image if clip is None else clip
 
 

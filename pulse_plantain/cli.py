@@ -61,18 +61,17 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def add_model(parser: Parser) -> None:
-    """Arguments of every command: which model."""
+def add_model(
+    parser: Parser,
+    window: str = "the adapter's lengths, whichever is surest",
+    stride: str = "half a window",
+) -> None:
+    """Arguments of every command: which model, and its windows with what they are by default."""
     parser.add_argument("--model", help="pipeline folder or Hub id (default: the miniature)")
     parser.add_argument("--adapter", help="adapter folder or Hub id (default: the miniature's)")
-    parser.add_argument("--device", help="default: the accelerator where there is one")
-    parser.add_argument(
-        "--window",
-        type=float,
-        metavar="S",
-        help="5 to 10 (default: the adapter's lengths, whichever is surest)",
-    )
-    parser.add_argument("--stride", type=float, metavar="S", help="default: half a window")
+    parser.add_argument("--device", help="default: CUDA where there is one, else the CPU")
+    parser.add_argument("--window", type=float, metavar="S", help=f"5 to 10 (default: {window})")
+    parser.add_argument("--stride", type=float, metavar="S", help=f"default: {stride}")
 
 
 def add_clock(parser: Parser) -> None:
@@ -129,7 +128,7 @@ def fill_watch(parser: Parser) -> None:
         "stream", nargs="?", help="stream that FFmpeg knows; - is a pipe (default: a camera)"
     )
     parser.add_argument("--camera", default="", metavar="DEVICE", help="default: the first one")
-    add_model(parser)
+    add_model(parser, stride="1")
     add_clock(parser)
 
 
@@ -146,7 +145,8 @@ def fill_decode(parser: Parser) -> None:
     """Arguments of ``decode``."""
     parser.add_argument("decode", type=Path, metavar="SHEET.png", help="pulse sheets to read")
     add_figures(parser)
-    add_model(parser)
+    times = "the times that the picture brings, else"
+    add_model(parser, f"{times} the adapter's first length", f"{times} half a window")
 
 
 def check_measure(parser: Parser, args: argparse.Namespace) -> None:

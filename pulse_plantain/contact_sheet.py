@@ -150,3 +150,21 @@ def _show_one_scene(frames: list[Image.Image]) -> bool:
     levels = np.stack([np.asarray(frame, np.float32) for frame in small])
     between = levels.var(axis=0).mean()
     return bool(np.sqrt(between) < LEAST_CHANGE or between < MOST_CHANGE * levels.var())
+
+
+def open_timed(
+    image: Image.Image, fps: float | None, timestamps: Any
+) -> tuple[list[Image.Image], float | None]:
+    """Frames of a contact sheet, and their rate: :data:`SECONDS` in all where nothing is given.
+
+    Args:
+        image: see :func:`open_contact_sheet`.
+        fps, timestamps: that were given for the frames.
+
+    Raises:
+        ClipError: if the picture is none.
+    """
+    frames = open_contact_sheet(image)
+    if fps is None and timestamps is None:
+        fps = len(frames) / SECONDS
+    return frames, fps

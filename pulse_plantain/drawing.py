@@ -29,7 +29,8 @@ class Drawing:
             known.
         keep_sheets: whether the sheets are kept beside what is read from them.
         callback: called after every step as diffusers' `callback_on_step_end`.
-        callback_tensors: names of the tensors that it gets, of :data:`CALLBACK_TENSORS`.
+        callback_tensors: names of the tensors that it gets, of :data:`CALLBACK_TENSORS`; one of
+            diffusers' own kind (`PipelineCallback`) says itself what it wants.
 
     Raises:
         ValueError: with the value that is wrong.
@@ -53,6 +54,9 @@ class Drawing:
                 raise ValueError(f"{name} must be at most {most}, got {count}")
         if self.generator is not None and not isinstance(self.generator, torch.Generator):
             raise ValueError(f"generator must be one torch.Generator, got {type(self.generator)}")
+        wanted = getattr(self.callback, "tensor_inputs", None)
+        if wanted is not None:
+            object.__setattr__(self, "callback_tensors", tuple(wanted))
         unknown = set(self.callback_tensors) - set(CALLBACK_TENSORS)
         if unknown:
             raise ValueError(

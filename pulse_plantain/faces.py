@@ -44,7 +44,7 @@ def measure_faces(
     """
     if not len(faces):
         raise video.ClipError("faces must be a list of at least one box in pixels, got none")
-    config, layout = pipe.config, pipe.layout
+    config = pipe.config
     lengths = windows.window_lengths(config.default_windows if window is None else window)
     stride, lost = windows.check_windows(lengths, stride), video.Lost()
     drawing = Drawing(
@@ -58,7 +58,7 @@ def measure_faces(
     for group in search.divide_by_ticks(fine, max(lengths), search.TICK):
         boxes = boxes or [to_fractions(face, group[0].picture_size) for face in faces]
         for box, looking in zip(boxes, searches, strict=True):
-            looking.take([search.cut_part(one, box, layout) for one in group])
+            looking.look_at(box, group)
     if not boxes:
         raise video.ClipError("no picture of the clip differs from the one before it")
     form = outputs.Form(config.min_confidence)

@@ -85,12 +85,17 @@ def text_ids(length: int) -> torch.Tensor:
     return ids
 
 
+def _is_silent(layer: Any) -> bool:
+    """Whether a layer is known to give zeros; not where an offload keeps its numbers elsewhere."""
+    numbers = [values for values in (layer.weight, layer.bias) if values is not None]
+    return not any(values.is_meta or values.any() for values in numbers)
+
+
 class _SkippingResnet(ResnetBlock2D):
     """A residual block that leaves its branch out while the branch ends in zeros."""
 
     def forward(self, input_tensor: torch.Tensor, temb: Any = None, *args: Any, **kwargs: Any):
-        last: Any = self.conv2
-        if last.weight.any() or last.bias.any():
+        if not _is_silent(self.conv2):
             return super().forward(input_tensor, temb, *args, **kwargs)
         path: Any = self.conv_shortcut
         kept = input_tensor if path is None else path(input_tensor)
@@ -102,7 +107,7 @@ class _SkippingAttention(Attention):
 
     def forward(self, hidden_states: torch.Tensor, *args: Any, **kwargs: Any):
         last: Any = cast(torch.nn.ModuleList, self.to_out)[0]
-        if not self.residual_connection or last.weight.any() or last.bias.any():
+        if not (self.residual_connection and _is_silent(last)):
             return super().forward(hidden_states, *args, **kwargs)
         return hidden_states / self.rescale_output_factor
 
@@ -119,9 +124,9 @@ def skip_silent_branches(vae: Vae) -> None:
     module: Any
     for module in () if vae is None else vae.encoder.modules():
         kind = type(module)
-        if kind is ResnetBlock2D and not module.conv2.weight.any():
+        if kind is ResnetBlock2D and _is_silent(module.conv2):
             module.__class__ = _SkippingResnet
-        elif kind is Attention and not module.to_out[0].weight.any():
+        elif kind is Attention and _is_silent(module.to_out[0]):
             module.__class__ = _SkippingAttention
 
 

@@ -43,20 +43,29 @@ def load_pipeline(
     Args:
         model: pipeline folder or Hub id; the miniature where None.
         adapter: adapter folder or Hub id; the miniature's where both are None, else none.
-        device: the accelerator where there is one.
+        device: CUDA where there is one, else the CPU.
 
     Raises:
-        OSError, ValueError: as ``from_pretrained`` and ``load_lora_weights``.
+        OSError, ValueError: as ``from_pretrained`` and ``load_lora_weights``; for a device that
+            this machine or this PyTorch has not, and for a model that brings code of its own.
     """
     if model is None:
         model, adapter = TINY, adapter or TINY / "adapter"
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(device)
+    device = find_device(device)
     dtype = torch.float32 if device.type == "cpu" else GPU_DTYPES
     prompt = Path(adapter or model) / PROMPT_FILE
     without = {"text_encoder": None, "tokenizer": None} if prompt.is_file() else {}
-    pipe = PulsePipeline.from_pretrained(model, dtype=dtype, **without)
+    try:
+        pipe = PulsePipeline.from_pretrained(model, dtype=dtype, **without)
+    except ValueError as error:
+        if "trust_remote_code" not in str(error):
+            raise
+        raise ValueError(
+            f"{model} brings code of its own, which only DiffusionPipeline.from_pretrained loads, "
+            "with trust_remote_code=True; name a base and an adapter here, or none: the miniature"
+        ) from error
     if without:
         pipe.load_prompt_embeds(prompt)
     if adapter:
@@ -67,6 +76,20 @@ def load_pipeline(
         pipe.vae.to(memory_format=torch.channels_last)
     pipe.set_progress_bar_config(disable=True)
     return pipe.to(device)
+
+
+def find_device(name: str | torch.device) -> torch.device:
+    """A device of PyTorch that is there.
+
+    Raises:
+        ValueError: if it is none, or not there.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"no device {str(name)!r} here: it must be one of PyTorch's") from error
+    return device
 
 
 def load_served(root: Path) -> PulsePipeline:

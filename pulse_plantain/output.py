@@ -95,7 +95,7 @@ class RateCurve(BaseOutput):
 
 @dataclass
 class PulseOutput(BaseOutput):
-    """Output of [`PulsePipeline`]; arrays are tensors with `output_type="pt"`.
+    """Output of [`PulsePipeline`]; arrays are tensors with `output_type="pt"`, but for the curve's.
 
     Args:
         bpm (`float`):
@@ -277,12 +277,12 @@ class PulseOutput(BaseOutput):
         Raises:
             ValueError: if the sheets were not asked for with `output_sheet`.
         """
-        text = PngInfo()
-        text.add_text(SHEET_KEY, json.dumps([[w.start, w.end] for w in self.windows]))
-        self.sheet_image().save(path, format="PNG", pnginfo=text)
+        image, text = self.sheet_image(), PngInfo()
+        text.add_text(SHEET_KEY, image.info[SHEET_KEY])
+        image.save(path, format="PNG", pnginfo=text)
 
     def sheet_image(self) -> Image.Image:
-        """The pulse sheets of all windows as one picture, one below the other.
+        """The pulse sheets of all windows as one picture, one below the other, with their times.
 
         Raises:
             ValueError: if the sheets were not asked for with `output_sheet`.
@@ -292,7 +292,9 @@ class PulseOutput(BaseOutput):
                 "this output holds no sheets: call the pipeline with output_sheet=True"
             )
         stacked = np.concatenate([np.asarray(sheet) for sheet in self.sheet])
-        return Image.fromarray((stacked.clip(0, 1) * 255 + 0.5).astype(np.uint8))
+        image = Image.fromarray((stacked.clip(0, 1) * 255 + 0.5).astype(np.uint8))
+        image.info[SHEET_KEY] = json.dumps([[w.start, w.end] for w in self.windows])
+        return image
 
     @property
     def images(self) -> list[Image.Image]:
@@ -303,7 +305,7 @@ class PulseOutput(BaseOutput):
         """Heart rate of `bvp` by one of four estimators, whatever the confidence.
 
         Args:
-            method: "cycles" ([`heart_rate.mean_rate`], the pipeline's own), "fft" (highest
+            method: "cycles" (whole cycles of the trace, [`heart_rate.mean_rate`]), "fft" (highest
                 spectral peak), "peaks" (beats counted) or "phase" (slope of the phase).
 
         Returns:
@@ -547,14 +549,30 @@ def read_sheet(path: str | Path) -> tuple[Image.Image, Spans | None]:
     """
     try:
         with Image.open(path) as image:
-            picture, text = image.convert("RGB"), image.info.get(SHEET_KEY, "null")
+            picture = image.convert("RGB")
     except Exception as error:  # whatever Pillow raises
         raise video.ClipError(f"{path}: no picture that can be read") from error
     try:
+        return picture, find_times(picture)
+    except video.ClipError as error:
+        raise video.ClipError(f"{path}: {error}") from error
+
+
+def find_times(image: Any) -> Spans | None:
+    """The windows' times that a picture of pulse sheets brings with it.
+
+    Args:
+        image: PIL image of :meth:`PulseOutput.sheet_image` or its file; anything else has none.
+
+    Raises:
+        ClipError: if they are no pairs of seconds.
+    """
+    text = getattr(image, "info", {}).get(SHEET_KEY, "null")
+    try:
         spans = json.loads(text)
-        return picture, spans and [(float(start), float(end)) for start, end in spans]
+        return spans and [(float(start), float(end)) for start, end in spans]
     except (TypeError, ValueError) as error:
-        raise video.ClipError(f"{path}: the times of its sheets cannot be read") from error
+        raise video.ClipError("the times of its sheets cannot be read") from error
 
 
 def space_evenly(count: int, window: float, stride: float | None) -> Spans:

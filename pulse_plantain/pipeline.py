@@ -234,10 +234,10 @@ class PulsePipeline(Flux2KleinPipeline):
 
     def save_pretrained(self, save_directory, *args, **kwargs):
         """As the parent's; an adapter is merged into the weights that are written."""
+        if self.text_encoder is None:  # first, so that it is pushed with the rest
+            adapter.keep_prompt(self, Path(save_directory))
         with lora.merge_for_saving(self):
             super().save_pretrained(save_directory, *args, **kwargs)
-        if self.text_encoder is None and self._prompt_embeds is not None:
-            self.save_prompt_embeds(Path(save_directory) / adapter.PROMPT_FILE)
 
     # -------------------------------------------------------------------------------- the prompt
 
@@ -314,7 +314,7 @@ class PulsePipeline(Flux2KleinPipeline):
                 Path of a video, an animated picture or a folder of numbered images; a file's bytes
                 or a binary file object; array `[T, H, W, 3]`; tensor `[T, 3, H, W]`; frames of
                 torchcodec, torchvision or decord; list or iterator of pictures; PIL image of a
-                contact sheet of 8 s, or of one pulse sheet, which is read as it is.
+                contact sheet of 8 s, or of pulse sheets ([`save_sheet`]), which are read.
             fps, timestamps:
                 Frames a second, or the time of each picture (seconds or datetimes), where the clip
                 has none.
@@ -382,11 +382,11 @@ class PulsePipeline(Flux2KleinPipeline):
         self.check_inputs(lengths, stride, crop, output_type, output_uncertainty, drawing)
         calls.warn_of_steps(steps, trained)
         if contact_sheet.is_still(clip):
-            if clip.size == self.layout.geometry.size:
-                read = self.decode_sheet(clip, window=lengths[0], output_type=output_type)
+            if saved.is_sheet(clip, self.layout.geometry):
+                length = None if window is None else lengths[0]
+                read = self.decode_sheet(clip, None, length, None, output_type)
                 return outputs.give(read, return_dict)
-            clip = contact_sheet.open_contact_sheet(clip)
-            fps = fps or (len(clip) / contact_sheet.SECONDS if timestamps is None else None)
+            clip, fps = contact_sheet.open_timed(clip, fps, timestamps)
 
         # 2. Encode the clip, in one pass. The first windows come before any model is needed, so a
         # clip that cannot be read fails early.
@@ -570,12 +570,12 @@ class PulsePipeline(Flux2KleinPipeline):
         layout, size, done = self.layout, drawing.batch_size, []
         ids = flux2.image_ids(layout, flux2.token_size(self.vae))
         drawn_tokens, scheduler = latents.shape[1], copy.deepcopy(self.scheduler)
-        prompt_embeds: Any = drawing.prompt_embeds
         call = self._calls.get_own()
         batches = range(0, len(latents), size)
         with self.progress_bar(total=len(batches) * drawing.num_inference_steps) as progress_bar:
             for start in batches:
                 batch = latents[start : start + size]
+                prompt_embeds: Any = drawing.prompt_embeds
                 which = torch.arange(start, start + len(batch)) % len(references)
                 context = references[which.to(references.device)]
                 timesteps = flux2.set_timesteps(
@@ -623,7 +623,7 @@ class PulsePipeline(Flux2KleinPipeline):
         Args:
             image: PIL image, or array or tensor [H, W, 3] of uint8, uint16 or floats in [0, 1]:
                 one sheet of the size of the geometry, or several, one below the other.
-            spans: (start, end) in seconds of each sheet, as [`read_sheet`] gives them; or [n, 2].
+            spans: (start, end) in seconds of each sheet; else those that a saved picture brings.
             window: seconds each sheet covers, 5 to 10, without spans; the config's first length.
             stride: seconds from one sheet to the next, without spans; half a window.
             output_type: "np" or "pt".
@@ -638,8 +638,8 @@ class PulsePipeline(Flux2KleinPipeline):
         """
         geometry = self.layout.geometry
         form = outputs.Form(self.config.min_confidence, outputs.wants_tensors(output_type))
-        length = self.config.default_windows[0] if window is None else window
-        pixels, spans = saved.check_sheets(image, geometry, spans, length, stride)
+        length = self.config.default_windows[0]
+        pixels, spans = saved.check_sheets(image, geometry, spans, window, stride, length)
         width, height = geometry.size
         windows = [windowing.ClipWindow.blank(start, end, geometry) for start, end in spans]
         images = torch.from_numpy(pixels.reshape(-1, height, width, 3)).float().movedim(-1, 1)

@@ -63,7 +63,8 @@ WITHIN = 3.0
 
 MIN_CONFIDENCE = 0.75
 """Confidence from which a heart rate is given: of thresholds 0.05 apart the lowest at which, of the
-clips of the fit, 95 % of what is given is right and 2 % of those without a pulse get a rate."""
+clips of the fit, 95 % of the rates of those with a pulse are right and at most 2 % of those without
+get a rate. Each was read by a fit to the other half of them."""
 
 SHORTEST_PULSE = 4.0
 """Seconds that a pulse must be there for a clip to have one."""
@@ -120,8 +121,8 @@ class Weights:
             each sign.
         scale, overlap: n witnesses of one instant, counted by their trust, count as
             scale * n ** (1 - overlap).
-        quiet: logarithm of the likelihood of no pulse, whatever else may beat, that each instant
-            adds which was looked at.
+        quiet: logarithm of the likelihood of a light, of a movement and of nothing that each
+            instant adds which was looked at.
         present: chance that there is a pulse at first.
         change: chance per second that a pulse, or what else beats, comes or goes.
         drift: standard deviation of the logarithm of the rate after a second.
@@ -295,13 +296,15 @@ class Placing:
         at: [T, W], 1 at the instant of each one's middle.
         share: [W], how much it counts: of several of one source that overlap each counts for its
             share, so that no time counts more because windows were cut closer.
-        beside: [W, W], how many of each other one there are in its time, by share.
+        cover: [T, W], how much of what each one shows is at each instant.
+        alone: [T, W], of that what it shows by itself: of several of one source each its share.
         seen: [T], 1 where any looked.
     """
 
     at: torch.Tensor
     share: torch.Tensor
-    beside: torch.Tensor
+    cover: torch.Tensor
+    alone: torch.Tensor
     seen: torch.Tensor
 
 
@@ -327,7 +330,8 @@ def place_witnesses(spans: np.ndarray, sources: Sequence[Any], times: np.ndarray
     return Placing(
         at=torch.from_numpy(at),
         share=torch.from_numpy(alone.sum(0) / length),
-        beside=torch.from_numpy(cover.T @ alone / length[:, None]),
+        cover=torch.from_numpy(cover / length),
+        alone=torch.from_numpy(alone),
         seen=torch.from_numpy((cover.sum(1) > 0).astype(float)),
     )
 
@@ -343,7 +347,7 @@ def add_up(said: torch.Tensor, trust: torch.Tensor, placing: Placing, weights: A
     Returns:
         [T, 2 len(RATES) + 1] logarithms of likelihoods.
     """
-    speaking = (placing.beside @ trust).clamp(min=1)
+    speaking = (placing.cover.T @ (placing.alone @ trust)).clamp(min=1)  # beside each, in its time
     factor = weights.scale * speaking**-weights.overlap * placing.share
     evidence = placing.at @ (factor[:, None] * said)
     pulse, others = evidence[:, : len(RATES)], evidence[:, len(RATES) :]

@@ -8,13 +8,29 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers.utils import logging
 from PIL import Image
 
 from . import clock, output, sheet, video, windows
 
+logger = logging.get_logger(__name__)
+
+
+def is_sheet(image: Image.Image, geometry: sheet.SheetGeometry) -> bool:
+    """Whether a still picture is pulse sheets: by its size, or by the times that it brings.
+
+    Several sheets without their times may as well be a contact sheet.
+    """
+    return image.size == tuple(geometry.size) or output.SHEET_KEY in image.info
+
 
 def check_sheets(
-    image: Any, geometry: sheet.SheetGeometry, spans: Any, window: Any, stride: Any
+    image: Any,
+    geometry: sheet.SheetGeometry,
+    spans: Any,
+    window: Any,
+    stride: Any,
+    default: float,
 ) -> tuple[np.ndarray, output.Spans]:
     """Pulse sheets as numbers, and the times that they cover.
 
@@ -22,8 +38,10 @@ def check_sheets(
         image: PIL image, array or tensor [H, W, 3], sheets one below the other.
         geometry: of each.
         spans: (start, end) in s of each, as any iterable of pairs or array [n, 2]; without them
-            ``window`` seconds each, ``stride`` (default half a window) apart.
-        window, stride: s.
+            those that the picture brings, or ``window`` seconds each, ``stride`` (default half a
+            window) apart.
+        window, stride: s; the picture's own times are not asked for where either is given.
+        default: s, what a sheet covers where nothing says it.
 
     Returns:
         (pixels [H, W, 3] float in [0, 1], spans).
@@ -35,7 +53,12 @@ def check_sheets(
     wanted = f"a sheet must be a picture [H, W, 3] of {width} x {height} pixels"
     pixels = _read_pixels(image, wanted)
     count = max(1, len(pixels) // height)
+    if spans is None and window is None and stride is None:
+        spans = output.find_times(image)
     if spans is None:
+        if window is None:
+            window = default
+            logger.warning(f"nothing says what each sheet covers: {default:g} s are assumed")
         (length,) = windows.window_lengths(window)[:1] or (0.0,)
         stride = windows.check_windows((length,), stride)
         spans = output.space_evenly(count, length, stride)

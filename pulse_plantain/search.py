@@ -180,7 +180,7 @@ class Search:
             return
         self._next_search = end + self.longest - 1e-6
         size = fine[0].picture_size
-        wide = [box for box in list_boxes(size) if is_large(box, size)]
+        wide = [box for box in list_boxes(size) if is_large(box, size)] or [WHOLE]
         probes = latest if len(latest) < 3 else [latest[0], latest[-1]]
         self._look(wide, probes)
         near = [] if len(wide) == 1 else list_nearby_boxes(self._rank_boxes(wide, end)[0])
@@ -190,6 +190,15 @@ class Search:
         self.boxes = self._rank_boxes([*wide, *near, *followed], end)[:BOXES]
         rest = [window for window in fine if all(window is not probe for probe in probes)]
         self._look(self.boxes, rest)
+
+    def look_at(self, box: Box, fine: list[windowing.ClipWindow]) -> None:
+        """Look at one box of windows and nowhere else; what is beside it is compared all the same.
+
+        Args:
+            box: fractions of the picture.
+            fine: of :func:`divide_finely`.
+        """
+        self._look([box], fine)
 
     def forget(self, before: float) -> None:
         """Drop what was drawn of windows that ended before a time in s."""
@@ -277,7 +286,8 @@ def choose_course(
 ) -> list[reader.Drawn]:
     """Of what was drawn the windows of one length that speak most for the rate, in time order.
 
-    For each window the box that speaks most for it.
+    For each window the box that speaks most for it. What windows say in which a beat can be missing
+    does not count.
 
     Args:
         drawn: of one clip.
@@ -295,5 +305,11 @@ def choose_course(
         kept = windows.setdefault(one.window.start, number)
         if scores[number] > scores[kept]:
             windows[one.window.start] = number
-    chosen = max(best.values(), key=lambda windows: np.mean(scores[list(windows.values())]))
+
+    def average(windows: dict[float, int]) -> float:
+        known = scores[list(windows.values())]
+        known = known[np.isfinite(known)]
+        return float(known.mean()) if len(known) else -np.inf
+
+    chosen = max(best.values(), key=average)
     return [drawn[chosen[start]] for start in sorted(chosen)]

@@ -19,7 +19,7 @@ class Settings:
     Args:
         model: pipeline folder or Hub id; the miniature where None.
         adapter: adapter folder or Hub id; the miniature's where both are None.
-        device: of torch; the accelerator where there is one.
+        device: of torch; CUDA where there is one, else the CPU.
         fps: pictures a second, in place of a clip's own time stamps.
         window: seconds that are read at once; the adapter's own lengths where None.
         stride: seconds from one window to the next; half a window where None.

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from diffusers.callbacks import PipelineCallback
 from stand_ins import FPS, noise_clip
 
 from pulse_plantain.calls import RunningCalls, choose_clip, warn_of_steps
@@ -103,3 +104,28 @@ def test_more_steps_than_were_trained_are_warned_of(caplog):
     assert not caplog.text
     warn_of_steps(4, 1)
     assert "was trained for 1 step of the flow: with 4 it draws worse" in caplog.text
+
+
+def test_a_changed_prompt_holds_for_its_own_batch(pipe):
+    sizes = []
+
+    def callback(pipeline, step, timestep, tensors):
+        sizes.append(float(tensors["prompt_embeds"].norm()))
+        return {"prompt_embeds": tensors["prompt_embeds"] / 2}
+
+    class Wanting(PipelineCallback):
+        """Says itself what it wants, as diffusers' own kind does."""
+
+        tensor_inputs = ("prompt_embeds",)
+
+        def callback_fn(self, pipeline, step, timestep, tensors):
+            sizes.append(sorted(tensors))
+            return tensors
+
+    given = {"fps": FPS, "crop": (0, 0, 64, 48), "num_inference_steps": 2, "batch_size": 1}
+    names = {"callback_on_step_end_tensor_inputs": ["prompt_embeds"]}
+    pipe(noise_clip(13), callback_on_step_end=callback, **given, **names)
+    assert sizes == pytest.approx([sizes[0], sizes[0] / 2] * 3) and sizes[0] > 0
+    sizes.clear()
+    pipe(noise_clip(), callback_on_step_end=Wanting(1.0), **given)
+    assert sizes == [["prompt_embeds"]] * 2

@@ -124,6 +124,18 @@ def render_side_by_side(seeds, seconds):
     return ClipWindow(**values), rates
 
 
+def test_what_is_beside_a_face_is_compared_with_it(pipe, clip, monkeypatch):
+    seen, draw = [], type(pipe).draw
+    monkeypatch.setattr(
+        type(pipe), "draw", lambda own, *args: seen.extend(found := draw(own, *args)) or found
+    )
+    measure_faces(pipe, clip, [LEFT, RIGHT], fps=FPS)
+    signs = np.array([one.witness.signs for one in seen])
+    assert len(seen) >= 2 and np.isfinite(signs).all()
+    places = {tuple(np.multiply(one.place, (128, 96, 128, 96)).round()) for one in seen}
+    assert places == {LEFT, RIGHT}
+
+
 @pytest.mark.slow
 @torch.no_grad()
 def test_rendered_faces_side_by_side_carry_two_rates(miniature):

@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import torch
+from accelerate import cpu_offload
 from diffusers import AutoencoderKLFlux2
 from PIL import Image
 from stand_ins import GEOMETRY
@@ -87,6 +88,20 @@ def test_branches_of_the_encoder_that_end_in_zeros_cost_nothing_and_change_nothi
     assert {"_SkippingResnet", "_SkippingAttention"} <= kinds  # as it is loaded
     assert list(skipping.state_dict()) == list(plain.state_dict())
     assert type(pickle.loads(pickle.dumps(skipping))) is AutoencoderKLFlux2
+
+
+def test_a_vae_whose_weights_are_kept_elsewhere_encodes_as_ever():
+    """Sequential offload keeps weights on "meta" between the calls of each module."""
+    vae = AutoencoderKLFlux2.from_pretrained(loading.TINY, subfolder="vae")
+    images = torch.rand(1, 3, 32, 96, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.no_grad():
+        wanted = vae.encode(images).latent_dist.mode()
+        flux2.skip_silent_branches(vae)
+        cpu_offload(vae, "cpu")
+        assert vae.encoder.conv_in.weight.is_meta
+        flux2.skip_silent_branches(vae)  # a pipeline made of its parts
+        found = vae.encode(images).latent_dist.mode()
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-4)
 
 
 def test_a_branch_that_says_something_is_not_skipped(tiny_pipe):

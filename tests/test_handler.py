@@ -348,8 +348,8 @@ def test_base64_as_clients_write_it():
 def test_a_still_webp_is_a_contact_sheet(endpoint, sheet, tmp_path):
     file = io.BytesIO()
     sheet.save(file, "WEBP", lossless=True)
-    size = endpoint.pipe.geometry.size
-    received = handler.receive(file.getvalue(), handler.Parameters(), tmp_path, size)
+    geometry = endpoint.pipe.geometry
+    received = handler.receive(file.getvalue(), handler.Parameters(), tmp_path, geometry)
     assert received.kind == "contact sheet" and received.clock.fps == 12
     for frame, other in zip(received.clip, frames_from_contact_sheet(sheet), strict=True):
         assert np.array_equal(np.asarray(frame), np.asarray(other))

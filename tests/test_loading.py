@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -19,7 +21,8 @@ from safetensors.torch import load_file, save_file
 from stand_ins import GEOMETRY
 
 from pipeline import PulsePipeline
-from pulse_plantain.adapter import write_adapter
+from pulse_plantain.adapter import PROMPT_FILE, write_adapter
+from pulse_plantain.loading import find_device, load_pipeline
 from pulse_plantain.posterior import MIN_CONFIDENCE, Weights
 from pulse_plantain.sheet import SheetGeometry
 
@@ -248,3 +251,41 @@ def test_over_another_pipelines_components(place, expected):
         pipe.unload_lora_weights()
         with pytest.raises(ValueError, match="no adapter: load one first"):
             measure(pipe)
+
+
+def test_a_pipeline_without_a_text_encoder_keeps_the_embeddings_wherever_it_goes(
+    pipe, tmp_path, monkeypatch
+):
+    pipe.save_prompt_embeds(tmp_path / "prompt.safetensors")
+    light = PulsePipeline(**{**pipe.components, "text_encoder": None, "tokenizer": None})
+    light.load_prompt_embeds(tmp_path / "prompt.safetensors")
+    light.save_pretrained(tmp_path / "first")
+    again = PulsePipeline.from_pretrained(tmp_path / "first")
+    pushed = []
+    for place in ("create_repo", "load_or_create_model_card", "populate_model_card"):
+        monkeypatch.setattr(f"diffusers.pipelines.pipeline_utils.{place}", mock.MagicMock())
+
+    def push(pipe, folder, *_, **__):
+        pushed.extend(path.name for path in Path(folder).iterdir())
+
+    monkeypatch.setattr(PulsePipeline, "_upload_folder", push)
+    again.save_pretrained(str(tmp_path / "second"), push_to_hub=True, repo_id="a/b")
+    assert PROMPT_FILE in pushed and "model_index.json" in pushed
+    last = PulsePipeline.from_pretrained(tmp_path / "second")
+    assert torch.equal(last.encode_task_prompt(), pipe.encode_task_prompt())
+    bare = PulsePipeline(**{**pipe.components, "text_encoder": None, "tokenizer": None})
+    bare.save_pretrained(tmp_path / "bare")
+    assert not (tmp_path / "bare" / PROMPT_FILE).exists()
+
+
+def test_a_device_that_is_not_there_is_named():
+    assert find_device("cpu") == torch.device("cpu")
+    for name in ("foo", "mps" if not torch.backends.mps.is_available() else "cuda:99"):
+        with pytest.raises(ValueError, match=f"^no device '{name}' here") as caught:
+            find_device(name)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_repository_with_code_of_its_own_is_no_model_of_the_loader():
+    with pytest.raises(ValueError, match=r"^/.* brings code of its own.*trust_remote_code=True"):
+        load_pipeline(ROOT)

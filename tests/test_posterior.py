@@ -60,10 +60,10 @@ def test_witnesses_of_one_place_that_overlap_count_by_their_share():
     spans = np.array([[0.0, 8.0], [4.0, 12.0], [8.0, 16.0]])
     same = posterior.place_witnesses(spans, ["a", "a", "a"], times)
     np.testing.assert_allclose(same.share, [0.75, 0.5, 0.75])  # 16 s, as two windows
-    np.testing.assert_allclose(same.beside.sum(1), [1, 1, 1])
+    np.testing.assert_allclose((same.cover.T @ same.alone).sum(1), [1, 1, 1])
     apart = posterior.place_witnesses(spans, ["a", "b", "c"], times)
     np.testing.assert_allclose(apart.share, [1, 1, 1])
-    np.testing.assert_allclose(apart.beside[1], [0.5, 1, 0.5])
+    np.testing.assert_allclose((apart.cover.T @ apart.alone)[1], [0.5, 1, 0.5])
     assert apart.at.argmax(0).tolist() == [3, 7, 11] and (apart.seen == 1).all()
 
 

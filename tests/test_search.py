@@ -58,6 +58,27 @@ def test_a_window_in_which_a_beat_can_be_missing_is_no_witness():
     assert search.choose_course(some, read)[0].place == RIGHT
 
 
+def test_a_gap_does_not_hide_which_length_shows_the_rate():
+    lengths = {5.0: 3.0, 8.0: 0.3}  # and the noise of each
+    some = [
+        drawn(LEFT, start, length, 70.0, noise, gap=0.8 if start <= 8.0 < start + length else 0.1)
+        for length, noise in lengths.items()
+        for start in np.arange(0, 24 - length + 0.1, 4.0)
+    ]
+    course = search.choose_course(some, search.read_drawn(some, READING, (0.0, 24.0)))
+    assert {one.window.seconds for one in course} == {8.0} and len(course) == 5
+    unknown = [drawn(LEFT, 0.0, 8.0, 70.0, gap=0.8)]
+    read = search.read_drawn(unknown, READING, (0.0, 8.0))
+    assert search.choose_course(unknown, read) == unknown
+
+
+def test_a_picture_too_small_for_parts_is_looked_at_as_a_whole():
+    room = Room()
+    looking = search.Search(Layout(GEOMETRY), room.draw, READING, (8,))
+    looking.take([replace(fine_window(0.0, 8.0), picture_size=(20, 16))])
+    assert {one.place for one in looking.drawn} == {search.WHOLE}
+
+
 def test_windows_are_taken_in_groups_that_end_with_the_ticks():
     ends = (5.0, 7.5, 8.0, 10.0, 12.0, 12.5, 26.0, 26.5)
     windows = [ClipWindow.blank(end - 5, end, GEOMETRY) for end in ends]

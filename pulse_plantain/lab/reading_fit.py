@@ -264,8 +264,8 @@ class Fit:
     Args:
         evidence: of clips with and without a pulse; one without a witness says nothing here.
         start: weights to begin with; those that are not fitted are kept.
-        ridge: strength by which the numbers of trust and silence are drawn to 0, as they are before
-            they are bound to a side.
+        ridge: strength by which the numbers of trust, silence and lit are drawn to 0, as they are
+            before they are bound to a side.
     """
 
     def __init__(self, evidence: Sequence[Evidence], start: Weights, ridge: float = 1e-3):
