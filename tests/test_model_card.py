@@ -122,12 +122,12 @@ def test_what_the_pages_say_of_long_clips_holds():
     figures = sum_up(result["rows"], MIN_CONFIDENCE)
     assert figures == result["figures"] and figures["clips"] == 60
     assert figures["mae_bpm_of_answers"] > 1.5 and 0.95 < figures["silent_without_face"] < 1
-    assert figures["astray"] == 1 and figures["spread_of_astray_bpm"] < 0.85
+    assert figures["astray"] == 2 and figures["spread_of_astray_bpm"] < 0.85
     assert figures["mae_bpm_of_the_others"] < 0.7
     assert figures["worse_than_its_pieces"] == 1
     whole, pieces = figures["whole"], figures["pieces"]
     right = [100 * its["right"] / its["answered"] for its in (pieces, whole)]
-    assert [round(share) for share in right] == [100, 92]
+    assert [round(share) for share in right] == [99, 90]
     assert whole["answered"] / whole["count"] > 1.5 * pieces["answered"] / pieces["count"]
 
 
