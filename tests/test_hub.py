@@ -39,11 +39,12 @@ def hub(repository):  # noqa: F811
 def test_the_page_runs_from_top_to_bottom(hub, place):
     """Looked at is one box of the clip only; test_publishing.py runs the card's line as it is."""
     blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.M | re.S)
-    assert len(blocks) == 7
+    assert len(blocks) == 8
     blocks = [block.replace('("demo.mp4")', f'("demo.mp4", {FACE})') for block in blocks]
     right = "\nassert abs(pulse.bpm - 89.3) < 3, pulse.bpm\n"
-    code = blocks[0] + right + blocks[1] + right + blocks[2] + blocks[3] + blocks[4] + right
-    code += blocks[5] + right + blocks[6] + "assert pipe.config.merged_adapter\n"
+    code = blocks[0] + right + blocks[1] + right + blocks[2] + blocks[3] + blocks[4]
+    code += f'pulse = again("demo.mp4", {FACE})' + right + blocks[5] + right
+    code += blocks[6] + right + blocks[7] + "assert pipe.config.merged_adapter\n"
     with hub as url:
         done = run_fresh(code, place, HF_ENDPOINT=url, PYTHONPATH=str(ROOT))
     assert "ignored: prompt; the adapter has one prompt" in done.stderr
