@@ -23,7 +23,9 @@ from . import adapter
 
 logger = logging.get_logger(__name__)
 
-NO_ADAPTER = "no adapter: load one first, as pipe.load_lora_weights(FOLDER OR HUB ID), or name it with --adapter"
+NO_ADAPTER = (
+    "no adapter: load one first, as pipe.load_lora_weights(FOLDER OR HUB ID), or with --adapter"
+)
 """Said where sheets cannot be drawn, because no adapter has said how."""
 
 
