@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from handler import MOST_BYTES, EndpointHandler
+from pulse_plantain.output import write_png
 
 BODY_BYTES = MOST_BYTES * 4 // 3 + 2**16
 """Largest body of a request: base64 of the largest clip, and its parameters."""
@@ -51,7 +52,7 @@ async def measure(request: Request) -> Response:
         return JSONResponse({"error": str(error)}, status_code=400)
     if not isinstance(answer, Image.Image):
         return JSONResponse(answer)
-    picture = write_png(answer)
+    picture = encode_png(answer)
     if "image/" in request.headers.get("accept", ""):
         return Response(picture, media_type="image/png")
     return JSONResponse(base64.b64encode(picture).decode())
@@ -83,10 +84,10 @@ async def read_request(request: Request) -> dict[str, Any]:
     return data
 
 
-def write_png(image: Image.Image) -> bytes:
-    """A picture as PNG."""
+def encode_png(image: Image.Image) -> bytes:
+    """A picture as PNG; pulse sheets keep their times, by which they are known when sent back."""
     file = io.BytesIO()
-    image.save(file, "PNG")
+    write_png(image, file)
     return file.getvalue()
 
 

@@ -277,9 +277,7 @@ class PulseOutput(BaseOutput):
         Raises:
             ValueError: if the sheets were not asked for with `output_sheet`.
         """
-        image, text = self.sheet_image(), PngInfo()
-        text.add_text(SHEET_KEY, image.info[SHEET_KEY])
-        image.save(path, format="PNG", pnginfo=text)
+        write_png(self.sheet_image(), path)
 
     def sheet_image(self) -> Image.Image:
         """The pulse sheets of all windows as one picture, one below the other, with their times.
@@ -536,6 +534,19 @@ def explain_silence(
     if estimate.present < 0.5:
         return f"{why}; what moves in the picture does not look like a pulse"
     return f"{why}; it may be anything from {estimate.low:.0f} to {estimate.high:.0f} bpm"
+
+
+def write_png(image: Image.Image, file: Any) -> None:
+    """Write a picture as PNG, pulse sheets with their windows' times.
+
+    Args:
+        image: any, or that of :meth:`PulseOutput.sheet_image`.
+        file: path or binary file object.
+    """
+    text = PngInfo()
+    if SHEET_KEY in image.info:
+        text.add_text(SHEET_KEY, image.info[SHEET_KEY])
+    image.save(file, format="PNG", pnginfo=text)
 
 
 def read_sheet(path: str | Path) -> tuple[Image.Image, Spans | None]:

@@ -65,7 +65,7 @@ def list_spans(drawn: Iterable[reader.Drawn]) -> list[tuple[float, float]]:
 def read_parts(
     drawn: Iterable[reader.Drawn], weights: posterior.Weights, span: tuple[float, float]
 ) -> list[Part]:
-    """Every box that was looked at in a span of time in s, read by itself."""
+    """Every box that was looked at in a span of time in s and may be sure, read by itself."""
     places: dict[search.Box, list[reader.Drawn]] = {}
     for one in drawn:
         inside = one.window.start >= span[0] - 1e-6 and one.window.end <= span[1] + 1e-6
@@ -73,7 +73,10 @@ def read_parts(
             places.setdefault(one.place, []).append(one)
     parts = []
     for box, own in places.items():
-        found = search.read_drawn(own, weights, span).read_clip(*span)
+        read = search.read_drawn(own, weights, span)
+        if read.bound_confidence(*span) < SURE:
+            continue
+        found = read.read_clip(*span)
         crop = own[-1].window.crop
         parts.append(Part(box, crop, found.bpm, found.uncertainty, found.confidence, *span))
     return parts

@@ -491,13 +491,10 @@ class Posterior:
 
         A course has a pulse that has one for :data:`SHORTEST_PULSE` (or half of a shorter clip).
         """
-        inside = np.flatnonzero((self.times >= start) & (self.times <= end))
-        if not len(inside):
-            inside = np.arange(len(self.times))
+        inside, shortest = self._find_inside(start, end)
         courses = self._draw_courses(inside[0], inside[-1])
         beating = (courses >= HEARTS[0]) & (courses <= HEARTS[-1])
-        seconds = beating.sum(0) * HOP
-        there = seconds >= min(SHORTEST_PULSE, 0.5 * HOP * len(inside))
+        there = beating.sum(0) * HOP >= shortest
         if not there.any():
             return Estimate(np.nan, np.nan, 0.0, 0.0, np.nan, np.nan)
         total = (RATES[np.where(beating, courses, 0)] * beating).sum(0)
@@ -505,6 +502,23 @@ class Posterior:
         low, bpm, high = np.quantile(rates, (0.16, 0.5, 0.84))
         near = (np.abs(rates - bpm) <= WITHIN).sum() / courses.shape[1]
         return Estimate(bpm, (high - low) / 2, near, there.mean(), low, high)
+
+    def bound_confidence(self, start: float, end: float) -> float:
+        """What the confidence of :meth:`read_clip` can be at most, without drawing any course.
+
+        By Markov's inequality: the chance of that many seconds of a pulse is not above their mean
+        number, over them.
+        """
+        inside, shortest = self._find_inside(start, end)
+        seconds = self.chances[inside][:, HEARTS].sum() * HOP
+        return float(min(1.0, seconds / shortest))
+
+    def _find_inside(self, start, end):
+        """Instants between two times, all where there are none; the shortest pulse there in s."""
+        inside = np.flatnonzero((self.times >= start) & (self.times <= end))
+        if not len(inside):
+            inside = np.arange(len(self.times))
+        return inside, min(SHORTEST_PULSE, 0.5 * HOP * len(inside))
 
     def _draw_courses(self, first: int, last: int) -> np.ndarray:
         """[instants, PATHS] states, drawn from the posterior backwards from the last instant."""

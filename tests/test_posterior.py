@@ -1,7 +1,7 @@
 """Witnesses add up: what many drawings say of the rate, along time, and how sure it is."""
 
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -227,3 +227,15 @@ def test_chances_at_first_and_from_one_instant_to_the_next_add_up_to_one():
         assert float(first.sum()) == pytest.approx(1) and bool((first >= 0).all())
         assert float(first[posterior.HEARTS].sum()) == pytest.approx(present)
         np.testing.assert_allclose(moves.sum(1), 1)
+
+
+def test_the_confidence_is_never_above_its_bound():
+    reads = []
+    for quiet, noise, number in product((0.0, 0.5, 2.0), (0.3, 1.5, 4.0), range(4)):
+        some = [witness(60.0 + 9 * number, 0.0, noise, n, seed=n + number) for n in range(2)]
+        reads.append(Posterior(some, replace(READING, quiet=quiet), (0, 10)))
+    bounds = [read.bound_confidence(0, 10) for read in reads]
+    sure = [read.read_clip(0, 10).confidence for read in reads]
+    draws = 0.05  # of a thousand courses
+    assert all(one <= bound + draws for one, bound in zip(sure, bounds, strict=True))
+    assert min(bounds) < 0.1 and max(sure) > 0.9

@@ -58,6 +58,16 @@ def test_a_picture_comes_back_as_it_is_asked_for(url, endpoint):
     assert base64.b64decode(text) == answer.content
 
 
+def test_drawn_sheets_of_several_windows_can_be_sent_back(url):
+    query = {"crop": json.dumps(FACE["crop"]), "window": "5", "output": "sheet"}
+    headers = {"Content-Type": "video/mp4", "Accept": "image/png"}
+    drawn = httpx.post(url, content=DEMO.read_bytes(), params=query, headers=headers, timeout=60)
+    headers = {"Content-Type": "image/png"}
+    back = httpx.post(url, content=drawn.content, params={"output": "json"}, headers=headers)
+    times = [(window["start"], window["end"]) for window in back.json()["windows"]]
+    assert times == [(0, 5), (2.5, 7.5), (5, 10)]
+
+
 def test_what_cannot_be_answered_is_one_line(url, monkeypatch):
     assert httpx.get(f"{url}/health").text == "ok"
     kinds = [
