@@ -582,7 +582,7 @@ def find_times(image: Any) -> Spans | None:
     try:
         spans = json.loads(text)
         return spans and [(float(start), float(end)) for start, end in spans]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise video.ClipError("the times of its sheets cannot be read") from error
 
 

@@ -108,7 +108,7 @@ def test_a_saved_sheet_is_read_back_with_its_times(found, tmp_path):
     path.write_text("no picture")
     with pytest.raises(ClipError, match="no picture that can be read"):
         output.read_sheet(path)
-    for times in ("[[0", "7", "[[0, 1, 2]]", '[["a", 1]]'):
+    for times in ("[[0", "7", "[[0, 1, 2]]", '[["a", 1]]', "[" * 100_000):
         text = PngInfo()
         text.add_text(output.SHEET_KEY, times)
         Image.new("RGB", (384, 64)).save(path, format="PNG", pnginfo=text)
