@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import diffusers
 import torch
 
 from .adapter import CONFIG_FILE, PROMPT_FILE, WEIGHTS_FILE
@@ -20,6 +22,12 @@ def find_bundled(name: str) -> Path:
     package = Path(__file__).resolve().parent
     inside = package / "bundled" / name
     return inside if inside.exists() else package.parent / name
+
+
+def name_types(types: Any, version: str = diffusers.__version__) -> dict[str, Any]:
+    """The argument of ``from_pretrained`` for types of numbers, which diffusers 0.40 renamed."""
+    release = tuple(int(part) for part in version.split(".")[:2])
+    return {"dtype" if release >= (0, 40) else "torch_dtype": types}
 
 
 TINY = find_bundled("tiny")
@@ -58,7 +66,7 @@ def load_pipeline(
     prompt = Path(adapter or model) / PROMPT_FILE
     without = {"text_encoder": None, "tokenizer": None} if prompt.is_file() else {}
     try:
-        pipe = PulsePipeline.from_pretrained(model, dtype=dtype, **without)
+        pipe = PulsePipeline.from_pretrained(model, **name_types(dtype), **without)
     except ValueError as error:
         if "trust_remote_code" not in str(error):
             raise

@@ -22,7 +22,7 @@ from stand_ins import GEOMETRY
 
 from pipeline import PulsePipeline
 from pulse_plantain.adapter import PROMPT_FILE, write_adapter
-from pulse_plantain.loading import find_device, load_pipeline
+from pulse_plantain.loading import find_device, load_pipeline, name_types
 from pulse_plantain.posterior import MIN_CONFIDENCE, Weights
 from pulse_plantain.sheet import SheetGeometry
 
@@ -289,3 +289,10 @@ def test_a_device_that_is_not_there_is_named():
 def test_a_repository_with_code_of_its_own_is_no_model_of_the_loader():
     with pytest.raises(ValueError, match=r"^/.* brings code of its own.*trust_remote_code=True"):
         load_pipeline(ROOT)
+
+
+def test_types_are_asked_for_by_the_name_that_this_diffusers_knows():
+    assert name_types(1, "0.39.0") == {"torch_dtype": 1} and name_types(1, "0.40.0") == {"dtype": 1}
+    types = name_types({"default": torch.float16, "vae": torch.float32})
+    pipe = PulsePipeline.from_pretrained(ROOT / "tiny", **types)
+    assert (pipe.transformer.dtype, pipe.vae.dtype) == (torch.float16, torch.float32)

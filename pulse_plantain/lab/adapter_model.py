@@ -33,6 +33,7 @@ from pulse_plantain.flux2 import (
 from pulse_plantain.lab.adapter_settings import AdapterSettings
 from pulse_plantain.lab.looks import Look, read_look
 from pulse_plantain.lab.training import autocast_where_fast
+from pulse_plantain.loading import name_types
 from pulse_plantain.pipeline import PulsePipeline
 from pulse_plantain.reading import decode_field
 from pulse_plantain.video import ClipError
@@ -164,7 +165,7 @@ class AdapterModel:
         """The pipeline that the adapter will be called through, with its sheets."""
         dtype = settings.dtype or ("float32" if self.device.type == "cpu" else "bfloat16")
         dtypes = {"default": getattr(torch, dtype), "vae": torch.float32}
-        pipe = PulsePipeline.from_pretrained(settings.base, dtype=dtypes)
+        pipe = PulsePipeline.from_pretrained(settings.base, **name_types(dtypes))
         pipe.register_to_config(
             geometry=self.layout.geometry.to_dict(),
             appearance_size=list(self.layout.appearance_size),
