@@ -297,7 +297,7 @@ class Placing:
         share: [W], how much it counts: of several of one source that overlap each counts for its
             share, so that no time counts more because windows were cut closer.
         cover: [T, W], how much of what each one shows is at each instant.
-        alone: [T, W], of that what it shows by itself: of several of one source each its share.
+        alone: [T, W], how much of each instant each one shows, of several of one source its share.
         seen: [T], 1 where any looked.
     """
 

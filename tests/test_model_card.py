@@ -73,6 +73,8 @@ def test_what_the_pages_say_of_the_miniature_holds():
     assert not ahead
     told = [figures[name]["forced"]["within"] for name in ("pos", "pbv")]
     assert all(abs(within - mine["forced"]["within"]) < 0.016 for within in told)
+    unread = [row["method"] for row in result["rows"] if row["bpm"] is None]
+    assert set(unread) == set(figures) and len(unread) == 3 * len(figures)
     answers = [row for row in result["rows"] if row["method"] == "pulse" and row["answered"]]
     errors = sorted(abs(row["bpm"] - row["reference"]) for row in answers)
     assert len(errors) == 62 and errors[-2] <= 3 and round(errors[-1], 1) == 3.2
