@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import signal
@@ -26,6 +27,8 @@ MOST_HERTZ = 20_000.0
 """Highest sampling rate in Hz that a trace may have."""
 
 _GRID = 0.004  # Hz (0.24 bpm): spacing of the zero-padded spectrum before interpolation
+
+_LEAK = 2.0  # a peak has to be above side lobes by so much, since those of several lines add up
 
 MINIMUM_SECONDS = {"rmssd": 10.0, "sdnn": 30.0, "pnn50": 60.0}
 """Shortest traces from which each HRV figure is given: RMSSD 10 s and SDNN 30 s (Munoz et al.,
@@ -130,8 +133,8 @@ def fft_rate(
     """Heart rate at the highest peak of the spectrum, interpolated between its bins.
 
     The spectrum is zero-padded to 0.24 bpm and a parabola is put through the logarithm of the
-    three points at the peak, so rates are not quantised. Only true peaks count: power that leaks
-    into the band from a drift below it has none.
+    three points at the peak, so rates are not quantised. Only true peaks count: no slope of what
+    leaks into the band from below or above it, and no side lobe of a line outside it.
 
     Args:
         trace: [samples] real or complex.
@@ -156,13 +159,41 @@ def fft_rate(
     frequencies, power = spectrum(moving, sampling_rate, taper)
     inner = power[1:-1]
     is_peak = (inner > power[:-2]) & (inner >= power[2:]) & (inner > _negligible(trace))
-    is_peak &= (frequencies[1:-1] >= band[0]) & (frequencies[1:-1] <= band[1])
-    if not is_peak.any():
+    inside = (frequencies[1:-1] >= band[0]) & (frequencies[1:-1] <= band[1])
+    peaks = 1 + np.flatnonzero(is_peak & inside)
+    others = np.append(0, 1 + np.flatnonzero(is_peak & ~inside))
+    if len(peaks):
+        size = round(sampling_rate / (frequencies[1] - frequencies[0]))
+        leaks = _find_leaks(peaks, others, power, taper, len(trace), size)
+        peaks = peaks[power[peaks] > _LEAK * leaks]
+    if not len(peaks):
         return np.nan
-    top = 1 + np.flatnonzero(is_peak)[np.argmax(inner[is_peak])]
+    top = peaks[np.argmax(power[peaks])]
     below, here, above = np.log(power[top - 1 : top + 2] + 1e-300)
     offset = 0.5 * (below - above) / (below - 2 * here + above)
     return 60 * (frequencies[top] + offset * (frequencies[1] - frequencies[0]))
+
+
+def _find_leaks(peaks, others, power, taper, samples, size):
+    """[len(peaks)] power that each of the other peaks' side lobes may have there, the largest.
+
+    Args:
+        peaks, others: bins.
+        power, taper: of :func:`spectrum`.
+        samples: of the trace.
+        size: bins of its spectrum, both signs.
+    """
+    away = np.abs(peaks[:, None] - others)
+    lobes = _side_lobes(samples, taper, size)[np.minimum(away, size - away)]
+    return np.max(power[others] * lobes, axis=1, initial=0)
+
+
+@lru_cache(32)
+def _side_lobes(samples: int, taper: str, size: int) -> np.ndarray:
+    """[size // 2 + 1] most power of a line that many bins away and further; 1 at the line."""
+    window = np.asarray(signal.get_window(taper, samples, fftbins=False))
+    lobes = np.abs(np.fft.rfft(window, size)) ** 2
+    return np.maximum.accumulate(lobes[::-1])[::-1] / lobes[0]
 
 
 def _negligible(trace):

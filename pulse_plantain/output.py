@@ -138,6 +138,10 @@ class PulseOutput(BaseOutput):
         parts (`list[parts.Part]`):
             Two parts of the picture that clearly carry two heart rates, from left to right; empty
             where there are no such parts. `bpm` is then that of one of them, or of neither.
+        guess (`float`):
+            Median of the posterior in bpm, which `confidence` is the chance of, whatever that is:
+            for measuring methods beside each other, not for people. The same as `bpm` where that
+            is given; NaN where nothing was drawn that says anything.
     """
 
     bpm: float
@@ -155,6 +159,7 @@ class PulseOutput(BaseOutput):
     lost: video.Lost = dataclasses.field(default_factory=video.Lost)
     baseline: np.ndarray | torch.Tensor | None = None
     parts: list[parting.Part] = dataclasses.field(default_factory=list)
+    guess: float = np.nan
 
     def __repr__(self) -> str:
         """Two lines: what was found, and in how much."""
@@ -453,6 +458,7 @@ def assemble_output(
         ],
         curve=_draw_curve(read),
         parts=list(parts),
+        guess=estimate.bpm,
         **_collect_arrays(course, form, times, np.real(trace)),
     )
 

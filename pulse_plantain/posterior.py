@@ -13,7 +13,7 @@ knows of pictures, sheets or models.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache, lru_cache
 from typing import Any
 
@@ -490,13 +490,15 @@ class Posterior:
         """The mean rate between two times, from courses of the rate drawn from the posterior.
 
         A course has a pulse that has one for :data:`SHORTEST_PULSE` (or half of a shorter clip).
+        Where none has, the rate is that of the mean chances, and the confidence 0.
         """
         inside, shortest = self._find_inside(start, end)
         courses = self._draw_courses(inside[0], inside[-1])
         beating = (courses >= HEARTS[0]) & (courses <= HEARTS[-1])
         there = beating.sum(0) * HOP >= shortest
         if not there.any():
-            return Estimate(np.nan, np.nan, 0.0, 0.0, np.nan, np.nan)
+            mean = _summarise_chances(self.chances[inside].mean(0))
+            return replace(mean, confidence=0.0, present=0.0)
         total = (RATES[np.where(beating, courses, 0)] * beating).sum(0)
         rates = total[there] / beating.sum(0)[there]
         low, bpm, high = np.quantile(rates, (0.16, 0.5, 0.84))

@@ -184,10 +184,10 @@ class Search:
         probes = latest if len(latest) < 3 else [latest[0], latest[-1]]
         self._look(wide, probes)
         near = [] if len(wide) == 1 else list_nearby_boxes(self._rank_boxes(wide, end)[0])
-        near = [box for box in near if is_large(box, size)]
+        near = [box for box in near if is_large(box, size) and box not in wide]
         self._look(near, probes)
-        followed = [box for box in self.boxes if box not in wide]
-        self.boxes = self._rank_boxes([*wide, *near, *followed], end)[:BOXES]
+        known = list(dict.fromkeys([*wide, *near, *self.boxes]))
+        self.boxes = self._rank_boxes(known, end)[:BOXES]
         rest = [window for window in fine if all(window is not probe for probe in probes)]
         self._look(self.boxes, rest)
 
@@ -227,12 +227,16 @@ class Search:
 
     def _is_lively(self, end: float) -> bool:
         """Whether the last windows show a pulse."""
-        recent = self.read(max(0.0, end - REMEMBERED), end)
+        recent = read_drawn(self._recall(end), self.weights, (max(0.0, end - REMEMBERED), end))
         return recent.read_span(end - self.longest, end).confidence >= LIVELY
+
+    def _recall(self, end: float) -> list[reader.Drawn]:
+        """What was drawn of the last :data:`REMEMBERED` seconds."""
+        return [one for one in self.drawn if one.window.end > end - REMEMBERED]
 
     def _rank_boxes(self, boxes: list[Box], end: float) -> list[Box]:
         """Boxes in the order in which they speak for the rate that is found, the best first."""
-        recent = [one for one in self.drawn if one.window.end > end - REMEMBERED]
+        recent = self._recall(end)
         start = min((one.window.start for one in recent), default=0.0)
         scores: dict[Box, list[float]] = {box: [] for box in boxes}
         read = read_drawn(recent, self.weights, (start, end))

@@ -40,7 +40,7 @@ def write_recording(folder, number, bpm):
 
 
 def fake_pipe(clip):
-    """Answers 70 bpm; abstains on every clip whose number is odd, its surest window saying 90."""
+    """Answers 70 bpm; abstains on every clip whose number is odd, where its guess is 90."""
     even = int(Path(clip).stem) % 2 == 0
     windows = [
         SimpleNamespace(start=0.0, end=5.0, bpm=50.0, confidence=0.1, crop=(0, 0, 64, 64)),
@@ -49,6 +49,7 @@ def fake_pipe(clip):
     times = np.arange(96) / 12
     return SimpleNamespace(
         bpm=70.0 if even else np.nan,
+        guess=70.0 if even else 90.0,
         confidence=0.9 if even else 0.2,
         reason=None if even else "no pulse stands out",
         windows=windows,

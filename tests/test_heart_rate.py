@@ -228,6 +228,23 @@ def test_black_field_gives_no_rate():
     assert heart_rate.spectral_concentration(trace, 12.0) == 0
 
 
+@pytest.mark.parametrize("rate", [25, 30, 35, 205, 206, 214, 240])
+@pytest.mark.parametrize("seconds", [5.0, 8.0, 30.0])
+def test_side_lobes_of_a_line_outside_the_band_are_no_peaks(rate, seconds):
+    trace = phasor(rate, seconds=seconds)
+    assert np.isnan(heart_rate.fft_rate(trace, 12.0))
+    assert np.isnan(heart_rate.mean_rate(trace, 12.0))
+    assert np.isnan(heart_rate.phase_slope_rate(trace, 12.0))
+    assert heart_rate.spectral_concentration(trace, 12.0) == 0
+
+
+def test_a_peak_is_found_below_the_side_lobes_of_a_line_outside_the_band():
+    weak, strong = phasor(100.0, seconds=10.0), phasor(212.0, seconds=10.0)
+    assert heart_rate.fft_rate(0.015 * weak.real + strong.real, 12.0) == pytest.approx(100, abs=2)
+    assert heart_rate.fft_rate(0.1 * weak + strong, 12.0) == pytest.approx(100, abs=3)
+    assert np.isnan(heart_rate.fft_rate(0.01 * weak + strong, 12.0))  # as strong as the lobes there
+
+
 def test_windows_off_the_common_grid_are_stitched_into_the_whole_pulse():
     starts = [0.0, 4.03, 8.06, 11.5]
     traces = [0.01 * phasor(170.0, start=start) for start in starts]

@@ -88,12 +88,10 @@ def stand_in(clip, timestamps=None):
     times = np.arange(0.5, seconds, 1.0)
     even = np.full(len(times), 70.0)
     sure = np.where(times < seconds / 2, 0.95, 0.3)
-    window = SimpleNamespace(bpm=71.0, confidence=0.5)
     curve = RateCurve(times=times, bpm=even, low=even, high=even, confidence=sure)
     whole = timestamps is None
-    return SimpleNamespace(
-        curve=curve, windows=[window], bpm=70.0, found=whole, confidence=0.9 if whole else 0.5
-    )
+    guess, bpm, confidence = (70.0, 70.0, 0.9) if whole else (71.0, np.nan, 0.5)
+    return SimpleNamespace(curve=curve, guess=guess, bpm=bpm, found=whole, confidence=confidence)
 
 
 def test_curves_are_compared_with_the_truth(clip):

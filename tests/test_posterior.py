@@ -142,6 +142,15 @@ def test_a_pulse_may_come_and_go_and_silence_costs_only_its_own_seconds():
     assert clip.bpm == pytest.approx(66, abs=1) and clip.confidence > 0.9
 
 
+def test_where_no_course_has_a_pulse_the_rate_is_that_of_the_mean_chances_and_never_sure():
+    still = replace(READING, present=1e-15, change=1e-15, drift=1e-4, restart=0.0)
+    read = Posterior([], still, (0, 8))
+    clip = read.read_clip()
+    assert clip.confidence == clip.present == 0
+    assert clip.bpm == pytest.approx(read.read_span(0, 8).bpm)
+    assert clip.low < clip.bpm < clip.high
+
+
 def test_instants_without_witnesses_know_what_their_neighbours_allow():
     some = [witness(72.0, start, 0.1) for start in (0.0, 22.0)]
     read = Posterior(some, READING, (0, 30))

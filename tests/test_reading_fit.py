@@ -120,7 +120,7 @@ def test_long_clips_are_fitted_to_and_judged_by_the_half_that_did_not_see_them(
         def run(self):
             return READING
 
-    minutes = [make_long(n, 60.0, -1.0) for n in range(4)]
+    minutes = [make_long(n, 60.0, -1.0) for n in (1, 2, 4, 6)]
     folders = {"short": evidence[:6], "long": minutes}
     monkeypatch.setattr(calibration, "Fit", SeenFit)
     monkeypatch.setattr(calibration, "name_evidence", lambda kept, adapter: kept)
@@ -130,8 +130,10 @@ def test_long_clips_are_fitted_to_and_judged_by_the_half_that_did_not_see_them(
     )
     assert len(found.rows) == 6 and len(found.long) == 4
     assert fitted[0] | fitted[1] == fitted[2] and not fitted[0] & fitted[1]
-    assert {row["name"] for row in found.long[:2]} <= fitted[1]  # judged by the first fit
-    assert {row["name"] for row in found.long[2:]} <= fitted[0]
+    assert [row["name"] for row in found.long] == ["long-1", "long-2", "long-4", "long-6"]
+    assert {"long-1"} == {name for name in fitted[1] if "long" in name}  # judged by the first fit
+    numbers = [{int(name.rsplit("-", 1)[1]) % 2 for name in half} for half in fitted[:2]]
+    assert numbers == [{0}, {1}]  # clips of one heart are in one half
     assert fitted[2] == {clip.name for clip in [*evidence[:6], *minutes]}
 
 

@@ -142,6 +142,39 @@ def test_the_search_follows_the_box_that_shows_the_pulse_and_draws_little_more()
     assert 30 < sum(map(len, first)) < 50 and sum(map(len, later)) / 6 < 10  # drawings a tick
 
 
+def test_no_box_is_drawn_twice_and_three_are_followed():
+    room = Room(since=100.0)  # nothing beats, so the whole picture may well be the best box
+    for seconds in (10, 20, 40):
+        room.looks.clear()
+        looking = room.search(seconds)
+        seen = [(g.place, g.window.start, g.window.end) for look in room.looks for g in look]
+        assert len(set(seen)) == len(seen)
+        assert len(set(looking.boxes)) == search.BOXES
+
+
+class Close(Room):
+    """Draws a face that fills the picture."""
+
+    def draw(self, glances):
+        self.looks.append(glances)
+        said = []
+        for glance in glances:
+            window, left = glance.window, glance.place[0]
+            seen = glance.place == search.WHOLE
+            bpm, noise = (self.bpm, 0.3) if seen else (90 + 70 * left, 3.0)
+            one = drawn(glance.place, window.start, window.seconds, bpm, noise)
+            said.append(replace(one, window=window))
+        return said
+
+
+def test_a_face_that_fills_the_picture_is_followed_once_and_not_thrice():
+    room = Close()
+    looking = room.search(20)
+    assert looking.boxes[0] == search.WHOLE and len(set(looking.boxes)) == search.BOXES
+    wholes = [g.window for look in room.looks for g in look if g.place == search.WHOLE]
+    assert len({(w.start, w.end) for w in wholes}) == len(wholes)
+
+
 def test_windows_that_end_every_second_are_drawn_in_the_best_box_alone_but_now_and_then():
     room = Room()
     looking = room.search(20)

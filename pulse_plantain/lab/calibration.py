@@ -1,11 +1,13 @@
 """Calibration: the numbers of the reading, fitted to an adapter on clips of validation subjects.
 
 What is said of the fit is said of clips that it did not see: it is made on either half of the clips
-and judged on the other one; the numbers that the adapter gets are fitted to all of them.
+and judged on the other one; the numbers that the adapter gets are fitted to all of them. Clips of
+one number have one heart, in whatever folder, and are in one half.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -136,6 +138,17 @@ def summarise_seconds(rows: Sequence[dict[str, Any]], min_confidence: float) -> 
     }
 
 
+def find_half(one: Evidence, folder: str) -> int:
+    """0 or 1, the half of the clips that one belongs to: whether its number is even.
+
+    Args:
+        one: of a clip that scripts/synthesize.py wrote; its number is the first one in its name.
+        folder: of the clip, with which the name of the evidence begins.
+    """
+    number = re.search(r"\d+", one.name.removeprefix(folder))
+    return int(number[0]) % 2 if number else 0
+
+
 def calibrate(
     pipe: Any,
     adapter: Path,
@@ -160,20 +173,22 @@ def calibrate(
         ClipError: if a folder holds no clips.
     """
     place = name_evidence(kept, adapter)
-    evidence = [
-        (folder.name, one) for folder in folders for one in collect_folder(pipe, folder, place)
-    ]
-    minutes = [one for folder in long for one in collect_folder(pipe, folder, place)]
-    names = {one.name: folder for folder, one in evidence}
-    halves: list[list[Evidence]] = [[one for _, one in evidence[part::2]] for part in (0, 1)]
+    halves: tuple[list[Evidence], list[Evidence]] = [], []
+    minutes: tuple[list[Evidence], list[Evidence]] = [], []
+    names: dict[str, str] = {}
+    for some, parts in ((folders, halves), (long, minutes)):
+        for folder in some:
+            for one in collect_folder(pipe, folder, place):
+                parts[find_half(one, folder.name)].append(one)
+                names[one.name] = folder.name
     rows: list[dict[str, Any]] = []
     seconds: list[dict[str, Any]] = []
     if all(halves):
         for part in (0, 1):
-            weights = Fit(halves[part] + minutes[part::2], start).run()
+            weights = Fit(halves[part] + minutes[part], start).run()
             rows += judge(halves[1 - part], weights)
-            seconds += judge_seconds(minutes[1 - part :: 2], weights, min_confidence)
+            seconds += judge_seconds(minutes[1 - part], weights, min_confidence)
     for row in rows:
         row["folder"] = names[row["name"]]
-    weights = Fit([*(one for _, one in evidence), *minutes], start).run()
+    weights = Fit([one for some in (*halves, *minutes) for one in some], start).run()
     return Calibration(weights, rows, seconds)

@@ -293,8 +293,8 @@ def measure_with_classics(recording: Recording, methods: Iterable[str]) -> list[
 def measure_with_pipeline(recording: Recording, pipe: Callable[..., PulseOutput]) -> Row:
     """Row of the pipeline at its defaults through its public call.
 
-    ``bpm`` is its answer or, where it abstains, the rate of its surest window, so that errors can
-    be told with and without abstention; ``answered`` tells which.
+    ``bpm`` is its guess, which is its answer where it gives one, so that errors can be told with
+    and without abstention; ``answered`` tells which.
 
     Args:
         recording: to be measured.
@@ -305,9 +305,7 @@ def measure_with_pipeline(recording: Recording, pipe: Callable[..., PulseOutput]
     """
     output = pipe(**recording.source())
     answered = bool(np.isfinite(output.bpm))
-    surest = max(output.windows, key=lambda window: window.confidence)
-    bpm = output.bpm if answered else surest.bpm
-    estimate = Estimate(bpm, output.confidence, answered, output.reason)
+    estimate = Estimate(output.guess, output.confidence, answered, output.reason)
     windows = [
         {"start": w.start, "end": w.end, "bpm": w.bpm, "confidence": w.confidence}
         | {"crop": [float(edge) for edge in w.crop]}

@@ -64,12 +64,10 @@ def measure_journey(pipe: Any, clip: Path) -> dict[str, Any]:
     def compare(found: PulseOutput, start: float, end: float) -> dict[str, Any]:
         own = (clock >= start) & (clock < end)
         own &= (clock < truth["away"][0]) | (clock > truth["away"][1])
-        surest = max(found.windows, key=lambda window: window.confidence)
-        guess = found.bpm if found.found else surest.bpm
         return {
             "reference": round(float(rates[own].mean()), 2) if own.any() else None,
             "bpm": round(float(found.bpm), 2) if found.found else None,
-            "guess": round(float(guess), 2) if np.isfinite(guess) else None,
+            "guess": round(float(found.guess), 2) if np.isfinite(found.guess) else None,
             "confidence": round(float(found.confidence), 4),
         }
 

@@ -119,7 +119,6 @@ def measure_traces(
         for start in tqdm(np.arange(first, last, apart), desc=trace.name, unit="window"):
             colours = trace.cut(start, seconds)
             output = pipe(np.stack(list(paint(colours, round(start)))), fps=FPS)
-            surest = max(output.windows, key=lambda window: window.confidence)
             pos = heart_rate.mean_rate(baselines.pos(colours, FPS), FPS)
             rows.append(
                 {
@@ -127,7 +126,7 @@ def measure_traces(
                     "start": float(start - first),
                     "reference": float(trace.read_reference(start, seconds)),
                     "pos": float(pos),
-                    "bpm": float(output.bpm if output.found else surest.bpm),
+                    "bpm": float(output.guess),
                     "answered": output.found,
                     "confidence": float(output.confidence),
                 }
