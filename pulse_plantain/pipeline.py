@@ -323,8 +323,8 @@ class PulsePipeline(Flux2KleinPipeline):
             stride (`float`, *optional*):
                 Seconds from one window to the next; half a window.
             crop (`tuple`, *optional*):
-                (left, top, right, bottom) in pixels to read. Without it the pulse is searched for
-                over the whole picture, all along the clip ([`search.Search`]).
+                (left, top, right, bottom) in pixels to read; the rest of the picture is compared
+                with it. Without it the pulse is searched for all along ([`search.Search`]).
             num_inference_steps (`int`, *optional*):
                 Steps of the flow; from the config, 1.
             ensemble_size (`int`):
@@ -480,15 +480,13 @@ class PulsePipeline(Flux2KleinPipeline):
     def encode_clip(
         self, clip, clock: video.Clock, lengths: Sequence[float], stride: float | None, crop, lost
     ) -> Iterator[windowing.ClipWindow]:
-        """Windows of a clip, divided finely where parts of the picture are to be looked at."""
+        """Windows of a clip, divided finely; those of a crop, with the picture around it so."""
         if self._before_adapter is not None:  # whoever asks for windows is going to draw
             lora.check_at_work(self.transformer)
-        layout = self.layout
-        if crop is None:
-            layout = search.divide_finely(layout.geometry.samples)
-        return windowing.encode_windows(
-            clip, layout, clock=clock, window=lengths, stride=stride, crop=crop, lost=lost
-        )
+        fine = search.divide_finely(self.layout.geometry.samples)
+        layout, around = (fine, None) if crop is None else (self.layout, fine)
+        more = {"window": lengths, "stride": stride, "crop": crop, "around": around}
+        return windowing.encode_windows(clip, layout, clock=clock, lost=lost, **more)
 
     @property
     def reading_weights(self) -> posterior.Weights:

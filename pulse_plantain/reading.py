@@ -348,7 +348,7 @@ def _read_glance(glance, members, weights, kept):
     source = (glance.place, window.seconds)
     witness = posterior.Witness(window.start, window.end, source, lines, row)
     colours = average_cells(window.appearance, shares.shape)
-    window = replace(window, motion=window.motion[:0].copy(), appearance=colours)
+    window = replace(window, motion=window.motion[:0].copy(), appearance=colours, whole=None)
     return Drawn(window, glance.place, members, weights, kept, trace, courses[:, 1].copy(), witness)
 
 

@@ -141,7 +141,8 @@ class Search:
         draw: draws glances.
         weights: of the reading.
         lengths: of the windows in s.
-        anywhere: False to draw windows as they are given, of ``layout``, and nothing else.
+        anywhere: False to draw windows as they are given, of ``layout``, and nothing else; with
+            what is around them, if they bring it, they are compared.
     """
 
     def __init__(
@@ -166,7 +167,7 @@ class Search:
             fine: of :func:`divide_finely`, in the order in which they ended.
         """
         if not self.anywhere:
-            self.drawn += self.draw([reader.Glance(window, WHOLE) for window in fine])
+            self.drawn += self.draw([_glance_at_crop(window) for window in fine])
             return
         latest = {window.seconds: window for window in fine}
         latest = sorted(latest.values(), key=lambda window: -window.seconds)
@@ -245,6 +246,12 @@ class Search:
             if one.place in scores:
                 scores[one.place].append(score)
         return sorted(boxes, key=lambda box: -np.mean(scores[box] or [-np.inf]))
+
+
+def _glance_at_crop(window: windowing.ClipWindow) -> reader.Glance:
+    """A glance at a window as it is given, beside the whole picture where it brings that."""
+    around = None if window.whole is None else reader.divide_picture(window.whole)
+    return reader.Glance(window, WHOLE, around, window.whole)
 
 
 def read_drawn(

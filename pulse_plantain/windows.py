@@ -150,6 +150,7 @@ class ClipWindow:
             missing. Gaps are bridged by straight lines, so a long one hides beats.
         crop: (left, top, right, bottom) of the crop in pixels.
         picture_size: (width, height) of the whole picture in pixels.
+        whole: the same time of the whole picture, around a crop; None where it was not asked for.
     """
 
     start: float
@@ -161,6 +162,7 @@ class ClipWindow:
     longest_gap: float
     crop: cells.Box
     picture_size: tuple[int, int]
+    whole: ClipWindow | None = None
 
     @classmethod
     def blank(cls, start: float, end: float, geometry: sheet.SheetGeometry) -> ClipWindow:
@@ -198,6 +200,7 @@ def encode_windows(
     window: float | Iterable[float] = 8.0,
     stride: float | None = None,
     crop: cells.Box | None = None,
+    around: sheet.Layout | None = None,
     lost: video.Lost | None = None,
 ) -> Iterator[ClipWindow]:
     """Windows of a clip, in one pass; what is kept is the cells of one window and one picture.
@@ -215,6 +218,7 @@ def encode_windows(
         stride: seconds from one window's start to the next one's, half a window where None.
         crop: (left, top, right, bottom) in pixels, fractions allowed; the whole picture where
             None.
+        around: layout of the whole picture, which each window then brings with it.
 
     Yields:
         ClipWindow, those of one length in time order, each as soon as its last picture is there;
@@ -227,11 +231,11 @@ def encode_windows(
     lengths = window_lengths(window)
     stride = check_windows(lengths, stride)
     strides = {length: stride or length / 2 for length in lengths}
-    memory = _Memory(layout, min(lengths) / 16, None if crop is None else check_crop(crop))
+    memory = _Memory(layout, min(lengths) / 16, None if crop is None else check_crop(crop), around)
     starts = dict.fromkeys(lengths, 0.0)  # of the next window
     seen = memory.average(video.read_pictures(clip, clock, lost))
-    for time, fine in ahead.read_ahead(seen) if ahead.can_wait(clip) else seen:
-        memory.add(time, fine)
+    for time, blocks in ahead.read_ahead(seen) if ahead.can_wait(clip) else seen:
+        memory.add(time, blocks)
         for length in lengths:
             while starts[length] + length <= memory.known_until:
                 yield from memory.cut(starts[length], starts[length] + length)
@@ -327,11 +331,19 @@ class _Memory:
         layout: rows, bands and samples; the appearance image's pixels are blocks of a cell.
         slot: see :class:`_MeanPicture`.
         crop: as the caller gave it.
+        around: layout of the whole picture, of which windows are cut beside those of the crop.
     """
 
-    def __init__(self, layout: sheet.Layout, slot: float, crop: cells.Box | None):
+    def __init__(
+        self,
+        layout: sheet.Layout,
+        slot: float,
+        crop: cells.Box | None,
+        around: sheet.Layout | None = None,
+    ):
         self.geometry, self.grid = layout.geometry, layout.appearance_size
         self.crop = crop
+        self.whole = None if around is None else _Memory(around, slot, None)
         self.appearance = _MeanPicture(slot)
         self.picture_size = (0, 0)
         self.means = RunningMeans()  # of pictures that differ: cells [rows, bands, 3]
@@ -341,18 +353,28 @@ class _Memory:
 
     def average(
         self, pictures: Iterable[tuple[float, video.Picture]]
-    ) -> Iterator[tuple[float, np.ndarray]]:
-        """Pictures with their times -> means of the blocks [h, w, 3] with the same times."""
-        area: cells.CellMeans | None = None  # until there is a picture
-        for time, picture in pictures:
-            if area is None:
-                self.picture_size = video.find_size(picture)
-                self.crop = fit_crop(self.crop, self.picture_size)
-                area = cells.CellMeans(self.picture_size, self.crop, self.grid)
-            yield time, area(picture)
+    ) -> Iterator[tuple[float, list[np.ndarray]]]:
+        """Pictures with their times -> means of their blocks with the same times.
 
-    def add(self, time: float, fine: np.ndarray) -> None:
+        The blocks are [h, w, 3] of the crop, and those of what is around it, where it is kept.
+        """
+        areas: list[cells.CellMeans] = []  # none until there is a picture
+        for time, picture in pictures:
+            areas = areas or self._find_areas(video.find_size(picture))
+            yield time, [area(picture) for area in areas]
+
+    def _find_areas(self, picture_size: tuple[int, int]) -> list[cells.CellMeans]:
+        """What averages pictures of a size over the blocks that are kept."""
+        self.picture_size = picture_size
+        self.crop = fit_crop(self.crop, picture_size)
+        own = cells.CellMeans(picture_size, self.crop, self.grid)
+        return [own, *(self.whole._find_areas(picture_size) if self.whole else [])]
+
+    def add(self, time: float, blocks: list[np.ndarray]) -> None:
         """Take the means of a picture's blocks, as :meth:`average` gives them."""
+        fine, *others = blocks
+        if self.whole:
+            self.whole.add(time, others)
         if self.means.values:
             self.intervals.append(time - self.latest)
         self.latest = time
@@ -366,6 +388,8 @@ class _Memory:
         """Drop what no window from ``time`` on needs."""
         self.means.forget(time)
         self.appearance.forget(time)
+        if self.whole:
+            self.whole.forget(time)
 
     @property
     def known_until(self):
@@ -406,6 +430,7 @@ class _Memory:
             longest_gap=_longest_gap(stamps, start, end),
             crop=fit_crop(self.crop, self.picture_size),
             picture_size=self.picture_size,
+            whole=next(self.whole.cut(start, end), None) if self.whole else None,
         )
 
 

@@ -134,6 +134,13 @@ def test_what_is_beside_a_face_is_compared_with_it(pipe, clip, monkeypatch):
     assert len(seen) >= 2 and np.isfinite(signs).all()
     places = {tuple(np.multiply(one.place, (128, 96, 128, 96)).round()) for one in seen}
     assert places == {LEFT, RIGHT}
+    each = {box: [one for one in seen if one.window.crop == box] for box in (LEFT, RIGHT)}
+    seen.clear()
+    pulse = pipe(clip, fps=FPS, crop=LEFT)
+    assert len(seen) == len(each[LEFT]) and pulse.windows[0].crop == LEFT
+    for alone, beside in zip(seen, each[LEFT], strict=True):  # compared with the same picture
+        np.testing.assert_allclose(alone.witness.signs, beside.witness.signs, atol=1.0)
+        assert alone.window.whole is None  # which is not kept
 
 
 @pytest.mark.slow

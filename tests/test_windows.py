@@ -9,6 +9,7 @@ import torch
 from clips import AMPLITUDE, GEOMETRY, LAYOUT, RATE, box_means, noisy_frames, refuse, small_clip
 
 from pulse_plantain.cells import AreaMean
+from pulse_plantain.search import divide_finely
 from pulse_plantain.sheet import Layout
 from pulse_plantain.video import ClipError, Clock
 from pulse_plantain.windows import encode_windows
@@ -180,6 +181,22 @@ def test_a_crop_is_that_part_of_the_picture():
     for wrong in [(-1, 0, 20, 20), (0, 0, 65, 20), (30, 0, 20, 20), (0, 0, 7, 20)]:
         with pytest.raises(ClipError, match="crop must be"):
             list(encode_windows(pictures, LAYOUT, clock=Clock(10), crop=wrong))
+
+
+def test_a_crop_brings_the_picture_around_it_where_that_is_asked_for():
+    pictures, around = small_clip(), divide_finely(LAYOUT.geometry.samples)
+    inside = {"crop": (16, 8, 48, 40), "window": (5.0, 8.0)}
+    plain = list(encode_windows(pictures, LAYOUT, clock=Clock(10), **inside))
+    both = list(encode_windows(pictures, LAYOUT, clock=Clock(10), around=around, **inside))
+    wholes = list(encode_windows(pictures, around, clock=Clock(10), window=(5.0, 8.0)))
+    assert len(both) == len(wholes) > 1
+    for crop, alone, whole in zip(both, plain, wholes, strict=True):
+        assert alone.whole is None and np.array_equal(crop.motion, alone.motion)
+        assert crop.whole is not None and whole.whole is None
+        assert (crop.whole.start, crop.whole.end) == (whole.start, whole.end)
+        assert crop.whole.crop == (0.0, 0.0, 64.0, 48.0)
+        assert np.array_equal(crop.whole.motion, whole.motion)
+        assert np.array_equal(crop.whole.appearance, whole.appearance)
 
 
 def test_clips_that_cannot_be_measured():
