@@ -61,10 +61,10 @@ HOP = 1.0
 WITHIN = 3.0
 """bpm: a rate is right that is no further from the truth, and confidence is the chance of that."""
 
-MIN_CONFIDENCE = 0.75
+MIN_CONFIDENCE = 0.7
 """Confidence from which a heart rate is given: of thresholds 0.05 apart the lowest at which, of the
-clips of the fit, 95 % of the rates of those with a pulse are right and at most 2 % of those without
-get a rate. Each was read by a fit to the other half of them."""
+fit's clips of 10 s, 95 % of the rates of those with a pulse are right and at most 2 % of those
+without get a rate. Each was read by a fit to the other half of them."""
 
 SHORTEST_PULSE = 4.0
 """Seconds that a pulse must be there for a clip to have one."""
