@@ -72,33 +72,34 @@ def test_what_the_pages_say_of_the_miniature_holds():
     ahead = {name for name, its in figures.items() if its["forced"]["mae"] < mine["forced"]["mae"]}
     assert not ahead
     told = [figures[name]["forced"]["within"] for name in ("pos", "pbv")]
-    assert all(abs(within - mine["forced"]["within"]) < 0.016 for within in told)
+    assert all(0 <= mine["forced"]["within"] - within < 0.021 for within in told)
     unread = [row["method"] for row in result["rows"] if row["bpm"] is None]
     assert set(unread) == set(figures) and len(unread) == 3 * len(figures)
     answers = [row for row in result["rows"] if row["method"] == "pulse" and row["answered"]]
     errors = sorted(abs(row["bpm"] - row["reference"]) for row in answers)
-    assert len(errors) == 62 and errors[-2] <= 3 and round(errors[-1], 1) == 3.2
+    assert len(errors) == 69 and errors[-2] <= 3 and round(errors[-1], 1) == 3.2
     assert 0.55 < mine["answered"]["mae"] < 0.65
-    assert abs(mine["answered"]["coverage"] - 0.3) < 0.02
+    assert abs(mine["answered"]["coverage"] - 1 / 3) < 0.02
     assert len(result["null_rows"]) == 400
-    assert all(row["confidence"] < MIN_CONFIDENCE for row in result["null_rows"])
+    false = [row for row in result["null_rows"] if row["confidence"] >= MIN_CONFIDENCE]
+    assert len(false) == 1
     assert mine["reliability"]["calibration_error"] < 0.05
-    assert round(sum(row["confidence"] for row in answers)) == 56
+    assert round(sum(row["confidence"] for row in [*answers, *false])) == 61
     middling = [
         abs(row["bpm"] - row["reference"]) <= 3
         for row in result["rows"]
         if row["method"] == "pulse" and 0.5 <= row["confidence"] < MIN_CONFIDENCE
     ]
-    assert 0.9 <= sum(middling) / len(middling) < 0.95
+    assert (sum(middling), len(middling)) == (17, 18)
     validated = json.loads((ROOT / "results" / "calibration.json").read_text())
     falsely = [
         row["name"]
         for row in validated["rows"]
         if not row["reference"] and row["confidence"] >= MIN_CONFIDENCE
     ]
-    assert (len(falsely), validated["figures"]["all"]["without_pulse"]) == (7, 476)
+    assert (len(falsely), validated["figures"]["all"]["without_pulse"]) == (6, 476)
     minutes = validated["figures"]["long"]
-    assert (minutes["answered_without_pulse"], minutes["without_pulse"]) == (1, 28)
+    assert (minutes["answered_without_pulse"], minutes["without_pulse"]) == (3, 56)
 
 
 def test_the_threshold_is_the_lowest_that_keeps_the_two_shares():
@@ -110,12 +111,21 @@ def test_the_threshold_is_the_lowest_that_keeps_the_two_shares():
         if its["right_of_answers"] >= 0.95 and its["answered_without_pulse"] <= 0.02:
             kept.append(number / 20)
     assert validated["min_confidence"] == MIN_CONFIDENCE == kept[0]
+    minutes = validated["long_rows"]  # docs/tried.md: they would ask for more
+    for threshold, right, count, both in ((0.7, 26, 31, 0.94), (0.8, 24, 27, 0.95)):
+        given = [row for row in minutes if row["with_pulse"] and row["confidence"] >= threshold]
+        near = sum(row["error_bpm"] <= 3 for row in given)
+        assert (near, len(given)) == (right, count)
+        its = summarise(validated["rows"], threshold)
+        short = its["answered"] * its["with_pulse"]
+        share = (its["right_of_answers"] * short + near) / (short + count)
+        assert round(share, 2) == both
 
 
 def test_a_reading_that_was_fitted_to_no_long_clips_has_its_page_too():
     assert card.describe_minutes(None) == ""
     figures = RESULTS.load("calibration.json")["figures"]["long"]
-    assert card.describe_minutes(figures).startswith(" So were 28 clips of a minute with and 28 ")
+    assert card.describe_minutes(figures).startswith(" So were 56 clips of a minute with and 56 ")
 
 
 def test_what_the_pages_say_of_long_clips_holds():
@@ -124,12 +134,14 @@ def test_what_the_pages_say_of_long_clips_holds():
     figures = sum_up(result["rows"], MIN_CONFIDENCE)
     assert figures == result["figures"] and figures["clips"] == 60
     assert figures["mae_bpm_of_answers"] > 1.5 and 0.95 < figures["silent_without_face"] < 1
-    assert figures["astray"] == 2 and figures["spread_of_astray_bpm"] < 0.85
+    assert figures["astray"] == 3 and figures["spread_of_astray_bpm"] < 0.85
     assert figures["mae_bpm_of_the_others"] < 0.7
-    assert figures["worse_than_its_pieces"] == 1
+    assert figures["worse_than_its_pieces"] == 2
     whole, pieces = figures["whole"], figures["pieces"]
-    right = [100 * its["right"] / its["answered"] for its in (pieces, whole)]
-    assert [round(share) for share in right] == [99, 90]
+    assert [(its["right"], its["answered"]) for its in (pieces, whole)] == [(97, 99), (28, 33)]
+    wholes = [row["whole"] for row in result["rows"] if row["whole"]["bpm"]]
+    errors = [abs(one["bpm"] - one["reference"]) for one in wholes]
+    assert sum(error > 3 for error in errors) == 5 and sum(error > 15 for error in errors) == 3
     assert whole["answered"] / whole["count"] > 1.5 * pieces["answered"] / pieces["count"]
 
 
@@ -141,7 +153,7 @@ def test_what_the_pages_say_of_the_wrist_holds():
         low, middle, _ = beating[sign]
         assert wrist[sign] < (low + middle) / 2
     assert wrist["displaced"] > 2 * beating["displaced"][1]
-    assert 55 < 1 / beating["against"][1] < 65 and 1.1 < 1 / wrist["against"] < 1.15
+    assert round(1 / beating["against"][1]) == 46 and 1.1 < 1 / wrist["against"] < 1.15
     assert figures["without"]["figures"]["against"][1] < wrist["against"]
     rows = RESULTS.load("wrist.json")["rows"]
     guess = next(row for row in rows if row["method"] == "pulse")
