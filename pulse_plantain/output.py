@@ -141,7 +141,7 @@ class PulseOutput(BaseOutput):
         guess (`float`):
             Median of the posterior in bpm, which `confidence` is the chance of, whatever that is:
             for measuring methods beside each other, not for people. The same as `bpm` where that
-            is given; NaN where nothing was drawn that says anything.
+            is given.
     """
 
     bpm: float

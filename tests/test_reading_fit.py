@@ -137,6 +137,20 @@ def test_long_clips_are_fitted_to_and_judged_by_the_half_that_did_not_see_them(
     assert fitted[2] == {clip.name for clip in [*evidence[:6], *minutes]}
 
 
+@pytest.mark.parametrize(
+    ("folder", "clip", "half"),
+    [
+        ("camera-2", "camera-validation-10000001", 1),
+        ("long", "journey-camera-validation-10004006", 0),
+        ("photographs", "photograph-0003-img_2", 1),
+        ("mine", "face", 0),
+    ],
+)
+def test_a_clip_s_half_is_that_of_its_number(folder, clip, half):
+    one = reading_fit.Evidence(f"{folder}-{clip}", [], 10.0, np.full(10, np.nan))
+    assert calibration.find_half(one, folder) == half
+
+
 def test_evidence_is_kept_whole(evidence, tmp_path):
     one = replace(
         evidence[0],

@@ -157,12 +157,13 @@ def test_a_pause_is_left_out_and_reported():
     np.testing.assert_allclose(gaps, [0.1, 30.1, 30.1, 30.1, 0.1, 0.1], atol=1e-6)
 
 
-def test_memory_does_not_grow_with_the_clip():
+@pytest.mark.parametrize("more", [{}, {"crop": (16, 8, 48, 40), "around": LAYOUT}])
+def test_memory_does_not_grow_with_the_clip(more):
     def peak(frames):
         rng = np.random.default_rng(0)
         clip = (rng.integers(0, 255, (96, 128, 3), np.uint8) for _ in range(frames))
         tracemalloc.start()
-        windows = sum(1 for _ in encode_windows(clip, LAYOUT, clock=Clock(20)))
+        windows = sum(1 for _ in encode_windows(clip, LAYOUT, clock=Clock(20), **more))
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return windows, peak
