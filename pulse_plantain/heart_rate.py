@@ -161,7 +161,7 @@ def fft_rate(
     is_peak = (inner > power[:-2]) & (inner >= power[2:]) & (inner > _negligible(trace))
     inside = (frequencies[1:-1] >= band[0]) & (frequencies[1:-1] <= band[1])
     peaks = 1 + np.flatnonzero(is_peak & inside)
-    others = np.append(0, 1 + np.flatnonzero(is_peak & ~inside))
+    others = np.append(0, 1 + np.flatnonzero(is_peak & ~inside))  # the first bin has one side
     if len(peaks):
         size = round(sampling_rate / (frequencies[1] - frequencies[0]))
         leaks = _find_leaks(peaks, others, power, taper, len(trace), size)

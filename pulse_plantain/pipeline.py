@@ -6,6 +6,7 @@ Here live the call and its steps; tokens, windows, the reading and the search ha
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -480,13 +481,14 @@ class PulsePipeline(Flux2KleinPipeline):
     def encode_clip(
         self, clip, clock: video.Clock, lengths: Sequence[float], stride: float | None, crop, lost
     ) -> Iterator[windowing.ClipWindow]:
-        """Windows of a clip, divided finely; those of a crop, with the picture around it so."""
+        """Windows of a clip, divided finely; those of a crop bring the whole picture divided so."""
         if self._before_adapter is not None:  # whoever asks for windows is going to draw
             lora.check_at_work(self.transformer)
         fine = search.divide_finely(self.layout.geometry.samples)
-        layout, around = (fine, None) if crop is None else (self.layout, fine)
-        more = {"window": lengths, "stride": stride, "crop": crop, "around": around}
-        return windowing.encode_windows(clip, layout, clock=clock, lost=lost, **more)
+        encode = partial(
+            windowing.encode_windows, clip, clock=clock, window=lengths, stride=stride, lost=lost
+        )
+        return encode(fine) if crop is None else encode(self.layout, crop=crop, around=fine)
 
     @property
     def reading_weights(self) -> posterior.Weights:

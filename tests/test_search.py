@@ -98,13 +98,17 @@ class Room:
         self.looks.append(glances)
         said = []
         for glance in glances:
-            window, (left, _, right, _) = glance.window, glance.place
-            inside = left >= 0.35 and right - left < 0.9
-            seen = inside and window.start >= self.since - 1
+            window, left = glance.window, glance.place[0]
+            seen = self.shows(glance.place) and window.start >= self.since - 1
             bpm, noise = (self.bpm, 0.3) if seen else (90 + 70 * left + window.start, 3.0)
             one = drawn(glance.place, window.start, window.seconds, bpm, noise)
             said.append(replace(one, window=window))
         return said
+
+    def shows(self, place):
+        """Whether a part shows the pulse."""
+        left, _, right, _ = place
+        return left >= 0.35 and right - left < 0.9
 
     def search(self, seconds):
         """A search along a clip, with windows of three lengths half of their length apart."""
@@ -155,16 +159,8 @@ def test_no_box_is_drawn_twice_and_three_are_followed():
 class Close(Room):
     """Draws a face that fills the picture."""
 
-    def draw(self, glances):
-        self.looks.append(glances)
-        said = []
-        for glance in glances:
-            window, left = glance.window, glance.place[0]
-            seen = glance.place == search.WHOLE
-            bpm, noise = (self.bpm, 0.3) if seen else (90 + 70 * left, 3.0)
-            one = drawn(glance.place, window.start, window.seconds, bpm, noise)
-            said.append(replace(one, window=window))
-        return said
+    def shows(self, place):
+        return place == search.WHOLE
 
 
 def test_a_face_that_fills_the_picture_is_followed_once_and_not_thrice():
