@@ -15,6 +15,7 @@ if __package__:  # loaded by diffusers, which copies the modules that are named 
     from .pulse_plantain.contact_sheet import frames_from_contact_sheet
     from .pulse_plantain.containers import read_container
     from .pulse_plantain.drawing import Drawing
+    from .pulse_plantain.face_finder import FaceFinder
     from .pulse_plantain.flux2 import encode_images
     from .pulse_plantain.heart_rate import fft_rate
     from .pulse_plantain.lora import find_layers

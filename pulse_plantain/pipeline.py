@@ -6,7 +6,6 @@ Here live the call and its steps; tokens, windows, the reading and the search ha
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -481,14 +480,15 @@ class PulsePipeline(Flux2KleinPipeline):
     def encode_clip(
         self, clip, clock: video.Clock, lengths: Sequence[float], stride: float | None, crop, lost
     ) -> Iterator[windowing.ClipWindow]:
-        """Windows of a clip, divided finely; those of a crop bring the whole picture divided so."""
+        """Windows of a clip, divided finely, with faces; those of a crop with the whole picture."""
         if self._before_adapter is not None:  # whoever asks for windows is going to draw
             lora.check_at_work(self.transformer)
         fine = search.divide_finely(self.layout.geometry.samples)
-        encode = partial(
-            windowing.encode_windows, clip, clock=clock, window=lengths, stride=stride, lost=lost
-        )
-        return encode(fine) if crop is None else encode(self.layout, crop=crop, around=fine)
+        how: dict[str, Any] = {"clock": clock, "window": lengths, "stride": stride, "lost": lost}
+        if crop is None:
+            return windowing.encode_windows(clip, fine, beside=windowing.Beside(faces=True), **how)
+        beside = windowing.Beside(fine)
+        return windowing.encode_windows(clip, self.layout, crop=crop, beside=beside, **how)
 
     @property
     def reading_weights(self) -> posterior.Weights:

@@ -39,6 +39,7 @@ SIGNS = (
     "background",
     "beside",
     "displaced",
+    "face",
 )
 """What else can be seen of a witness, in the order of :attr:`Witness.signs`:
 
@@ -53,6 +54,7 @@ background: logarithm of the power with which the picture beside what was looked
 beside: log odds of the share of that picture's own power that follows the trace: little where it
     only is as noisy as what was looked at is faint, much where light wavers in the whole room.
 displaced: log odds of how far what changes at the strongest line is the picture being moved.
+face: what was looked at and a face in the picture have in common, over what either covers.
 """
 
 HOP = 1.0
@@ -139,6 +141,7 @@ class Weights:
         -1.9571,
         -3.0397,
         -4.076,
+        0.0,
     )
     spread: Sequence[float] = (
         1.8506,
@@ -150,6 +153,7 @@ class Weights:
         2.4737,
         1.1504,
         2.2917,
+        1.0,
     )
     sharpness: float = 8.1075
     doubt: float = 0.0355
@@ -164,6 +168,7 @@ class Weights:
         -0.8396,
         -0.6851,
         -0.4765,
+        0.0,
     )
     beats: Sequence[float] = (-0.0525, -0.4351)
     silence: Sequence[float] = (
@@ -177,6 +182,7 @@ class Weights:
         0.8864,
         0.5858,
         0.3217,
+        0.0,
     )
     lit: Sequence[float] = (
         -1.1641,
@@ -189,6 +195,7 @@ class Weights:
         0.6105,
         0.8291,
         0.364,
+        0.0,
     )
     scale: float = 1.0938
     overlap: float = 0.9798
@@ -204,7 +211,7 @@ class Weights:
 
     @classmethod
     def from_dict(cls, numbers: dict[str, Any]) -> Weights:
-        """From :meth:`to_dict`.
+        """From :meth:`to_dict`; what was fitted before ``face`` was a sign does not weigh it.
 
         Raises:
             ValueError: for a name that is unknown and for a list of another length.
@@ -212,8 +219,13 @@ class Weights:
         unknown = set(numbers) - {field.name for field in fields(cls)}
         if unknown:
             raise ValueError(f"the reading has no numbers named {sorted(unknown)}")
+        lists = {"mean": 0, "spread": 0, "trust": 1, "silence": 1, "lit": 1}
+        numbers = dict(numbers)
+        for name, more in lists.items():
+            if len(numbers.get(name, ())) == len(SIGNS) - 1 + more:
+                numbers[name] = [*numbers[name], 1.0 if name == "spread" else 0.0]
         weights = cls(**numbers)
-        for name, length in (("mean", 0), ("spread", 0), ("trust", 1), ("silence", 1), ("lit", 1)):
+        for name, length in lists.items():
             if len(getattr(weights, name)) != len(SIGNS) + length:
                 raise ValueError(f"{name} must have {len(SIGNS) + length} numbers, one a sign")
         return weights

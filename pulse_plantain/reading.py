@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import bijection, cells, heart_rate, posterior, sheet
+from . import bijection, cells, face_finder, heart_rate, posterior, sheet
 from . import windows as windowing
 
 LARGEST_AMPLITUDE = 0.05
@@ -344,6 +344,8 @@ def _read_glance(glance, members, weights, kept):
     if glance.fine is not None:
         rate = posterior.RATES[strongest]
         signs["displaced"] = find_displacement(glance.fine, window.crop, rate)
+    if window.faces:
+        signs["face"] = max(face_finder.compare_boxes(window.crop, face) for face in window.faces)
     row = np.array([signs.get(name, np.nan) for name in posterior.SIGNS], float)
     source = (glance.place, window.seconds)
     witness = posterior.Witness(window.start, window.end, source, lines, row)

@@ -6,6 +6,7 @@ The search is told how to draw a part of a window and never sees the model that 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -38,6 +39,9 @@ TICK = 5.0
 
 BOXES = 3
 """Boxes that are followed."""
+
+FACES = 2
+"""Faces that are drawn, of those that are found."""
 
 LIVELY = 0.5
 """Confidence of the last seconds below which the whole picture is searched again."""
@@ -96,6 +100,20 @@ def list_boxes(picture_size: tuple[int, int]) -> list[Box]:
     return [WHOLE, *boxes]
 
 
+def list_faces(window: windowing.ClipWindow) -> list[Box]:
+    """The largest faces of a window, as boxes in fractions of the picture."""
+    width, height = window.picture_size
+    return [
+        (
+            max(0.0, left / width),
+            max(0.0, top / height),
+            min(1.0, right / width),
+            min(1.0, bottom / height),
+        )
+        for left, top, right, bottom in window.faces[:FACES]
+    ]
+
+
 def list_nearby_boxes(box: Box) -> list[Box]:
     """The box moved by a fifth of its sides, made smaller and larger; inside the picture.
 
@@ -132,9 +150,9 @@ def is_large(box: Box, picture_size: tuple[int, int]) -> bool:
 class Search:
     """Looks for the pulse all along a clip, and keeps what was drawn.
 
-    Over the whole picture first, then near the best box; of the boxes that speak most for the rate
-    that all of them find, a few are followed. Where the pulse is lost, the whole picture is
-    searched again, no more than once in the longest window.
+    Over the whole picture and the faces in it first, then near the best box; of the boxes that
+    speak most for the rate that all of them find, a few are followed. Where the pulse is lost, the
+    whole picture is searched again, no more than once in the longest window.
 
     Args:
         layout: of the windows that are drawn.
@@ -181,7 +199,8 @@ class Search:
             return
         self._next_search = end + self.longest - 1e-6
         size = fine[0].picture_size
-        wide = [box for box in list_boxes(size) if is_large(box, size)] or [WHOLE]
+        wide = [*list_boxes(size), *list_faces(latest[0])]
+        wide = [box for box in wide if is_large(box, size)] or [WHOLE]
         probes = latest if len(latest) < 3 else [latest[0], latest[-1]]
         self._look(wide, probes)
         near = [] if len(wide) == 1 else list_nearby_boxes(self._rank_boxes(wide, end)[0])
@@ -196,10 +215,13 @@ class Search:
         """Look at one box of windows and nowhere else; what is beside it is compared all the same.
 
         Args:
-            box: fractions of the picture.
+            box: fractions of the picture; whatever is in it is taken for a face.
             fine: of :func:`divide_finely`.
         """
-        self._look([box], fine)
+        self._look(
+            [box],
+            [replace(window, faces=(to_pixels(box, window.picture_size),)) for window in fine],
+        )
 
     def forget(self, before: float) -> None:
         """Drop what was drawn of windows that ended before a time in s."""
@@ -249,9 +271,9 @@ class Search:
 
 
 def _glance_at_crop(window: windowing.ClipWindow) -> reader.Glance:
-    """A glance at a window as it is given, beside the whole picture where it brings that."""
+    """A glance at a window as it is given, as if at a face, beside the picture that it brings."""
     around = None if window.whole is None else reader.divide_picture(window.whole)
-    return reader.Glance(window, WHOLE, around, window.whole)
+    return reader.Glance(replace(window, faces=(window.crop,)), WHOLE, around, window.whole)
 
 
 def read_drawn(

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from . import ahead, cells, sheet, video
+from . import ahead, cells, face_finder, sheet, video
 from . import clock as clocks
 
 MIN_SECONDS, MAX_SECONDS = 5.0, 10.0
@@ -151,6 +151,8 @@ class ClipWindow:
         crop: (left, top, right, bottom) of the crop in pixels.
         picture_size: (width, height) of the whole picture in pixels.
         whole: the same time of the whole picture, around a crop; None where it was not asked for.
+        faces: (left, top, right, bottom) in pixels of the faces in the picture, the largest first;
+            none where none was looked for.
     """
 
     start: float
@@ -163,6 +165,7 @@ class ClipWindow:
     crop: cells.Box
     picture_size: tuple[int, int]
     whole: ClipWindow | None = None
+    faces: face_finder.Faces = ()
 
     @classmethod
     def blank(cls, start: float, end: float, geometry: sheet.SheetGeometry) -> ClipWindow:
@@ -192,6 +195,22 @@ class ClipWindow:
         return len(self.times) / (self.end - self.start)
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What a window brings with it of the picture that it was cut from.
+
+    Attributes:
+        whole: layout of the whole picture at the same time; None where it is not asked for.
+        faces: whether faces are looked for in the whole picture, once a second.
+    """
+
+    whole: sheet.Layout | None = None
+    faces: bool = False
+
+
+ALONE = Beside()
+
+
 def encode_windows(
     clip: Any,
     layout: sheet.Layout,
@@ -200,7 +219,7 @@ def encode_windows(
     window: float | Iterable[float] = 8.0,
     stride: float | None = None,
     crop: cells.Box | None = None,
-    around: sheet.Layout | None = None,
+    beside: Beside = ALONE,
     lost: video.Lost | None = None,
 ) -> Iterator[ClipWindow]:
     """Windows of a clip, in one pass; what is kept is the cells of one window and one picture.
@@ -218,7 +237,7 @@ def encode_windows(
         stride: seconds from one window's start to the next one's, half a window where None.
         crop: (left, top, right, bottom) in pixels, fractions allowed; the whole picture where
             None.
-        around: layout of the whole picture, which each window then brings with it.
+        beside: what each window brings with it.
 
     Yields:
         ClipWindow, those of one length in time order, each as soon as its last picture is there;
@@ -231,11 +250,13 @@ def encode_windows(
     lengths = window_lengths(window)
     stride = check_windows(lengths, stride)
     strides = {length: stride or length / 2 for length in lengths}
-    memory = _Memory(layout, min(lengths) / 16, None if crop is None else check_crop(crop), around)
+    place = None if crop is None else check_crop(crop)
+    memory = _Memory(layout, min(lengths) / 16, place, beside.whole)
+    finder = face_finder.FaceFinder() if beside.faces else None
     starts = dict.fromkeys(lengths, 0.0)  # of the next window
-    seen = memory.average(video.read_pictures(clip, clock, lost))
-    for time, blocks in ahead.read_ahead(seen) if ahead.can_wait(clip) else seen:
-        memory.add(time, blocks)
+    seen = memory.average(video.read_pictures(clip, clock, lost), finder)
+    for time, blocks, faces in ahead.read_ahead(seen) if ahead.can_wait(clip) else seen:
+        memory.add(time, blocks, faces)
         for length in lengths:
             while starts[length] + length <= memory.known_until:
                 yield from memory.cut(starts[length], starts[length] + length)
@@ -347,21 +368,26 @@ class _Memory:
         self.appearance = _MeanPicture(slot)
         self.picture_size = (0, 0)
         self.means = RunningMeans()  # of pictures that differ: cells [rows, bands, 3]
+        self.looks: deque[tuple[float, face_finder.Faces]] = deque()
         # Between pictures, those that repeat one included.
         self.intervals: deque[float] = deque(maxlen=512)
         self.latest = 0.0
 
     def average(
-        self, pictures: Iterable[tuple[float, video.Picture]]
-    ) -> Iterator[tuple[float, list[np.ndarray]]]:
-        """Pictures with their times -> means of their blocks with the same times.
+        self,
+        pictures: Iterable[tuple[float, video.Picture]],
+        finder: face_finder.FaceFinder | None = None,
+    ) -> Iterator[tuple[float, list[np.ndarray], face_finder.Faces | None]]:
+        """Pictures with their times -> means of their blocks with the same times, and faces.
 
-        The blocks are [h, w, 3] of the crop, and those of what is around it, where it is kept.
+        The blocks are [h, w, 3] of the crop, and those of what is around it, where it is kept. The
+        faces are None where none was looked for.
         """
         areas: list[cells.CellMeans] = []  # none until there is a picture
         for time, picture in pictures:
             areas = areas or self._find_areas(video.find_size(picture))
-            yield time, [area(picture) for area in areas]
+            blocks = [area(picture) for area in areas]
+            yield time, blocks, None if finder is None else finder.look(time, picture)
 
     def _find_areas(self, picture_size: tuple[int, int]) -> list[cells.CellMeans]:
         """What averages pictures of a size over the blocks that are kept."""
@@ -370,8 +396,12 @@ class _Memory:
         own = cells.CellMeans(picture_size, self.crop, self.grid)
         return [own, *(self.whole._find_areas(picture_size) if self.whole else [])]
 
-    def add(self, time: float, blocks: list[np.ndarray]) -> None:
-        """Take the means of a picture's blocks, as :meth:`average` gives them."""
+    def add(
+        self, time: float, blocks: list[np.ndarray], faces: face_finder.Faces | None = None
+    ) -> None:
+        """Take the means of a picture's blocks and its faces, as :meth:`average` gives them."""
+        if faces is not None:
+            self.looks.append((time, faces))
         fine, *others = blocks
         if self.whole:
             self.whole.add(time, others)
@@ -388,6 +418,8 @@ class _Memory:
         """Drop what no window from ``time`` on needs."""
         self.means.forget(time)
         self.appearance.forget(time)
+        while self.looks and self.looks[0][0] < time:
+            self.looks.popleft()
         if self.whole:
             self.whole.forget(time)
 
@@ -431,6 +463,7 @@ class _Memory:
             crop=fit_crop(self.crop, self.picture_size),
             picture_size=self.picture_size,
             whole=next(self.whole.cut(start, end), None) if self.whole else None,
+            faces=face_finder.settle([faces for time, faces in self.looks if start <= time < end]),
         )
 
 

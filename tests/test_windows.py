@@ -12,7 +12,7 @@ from pulse_plantain.cells import AreaMean
 from pulse_plantain.search import divide_finely
 from pulse_plantain.sheet import Layout
 from pulse_plantain.video import ClipError, Clock
-from pulse_plantain.windows import encode_windows
+from pulse_plantain.windows import Beside, encode_windows
 
 
 def sinusoid(window, rate=RATE):
@@ -157,7 +157,7 @@ def test_a_pause_is_left_out_and_reported():
     np.testing.assert_allclose(gaps, [0.1, 30.1, 30.1, 30.1, 0.1, 0.1], atol=1e-6)
 
 
-@pytest.mark.parametrize("more", [{}, {"crop": (16, 8, 48, 40), "around": LAYOUT}])
+@pytest.mark.parametrize("more", [{}, {"crop": (16, 8, 48, 40), "beside": Beside(LAYOUT, True)}])
 def test_memory_does_not_grow_with_the_clip(more):
     def peak(frames):
         rng = np.random.default_rng(0)
@@ -188,7 +188,7 @@ def test_a_crop_brings_the_picture_around_it_where_that_is_asked_for():
     pictures, around = small_clip(), divide_finely(LAYOUT.geometry.samples)
     inside = {"crop": (16, 8, 48, 40), "window": (5.0, 8.0)}
     plain = list(encode_windows(pictures, LAYOUT, clock=Clock(10), **inside))
-    both = list(encode_windows(pictures, LAYOUT, clock=Clock(10), around=around, **inside))
+    both = list(encode_windows(pictures, LAYOUT, clock=Clock(10), beside=Beside(around), **inside))
     wholes = list(encode_windows(pictures, around, clock=Clock(10), window=(5.0, 8.0)))
     assert len(both) == len(wholes) > 1
     for crop, alone, whole in zip(both, plain, wholes, strict=True):

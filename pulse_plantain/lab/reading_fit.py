@@ -51,6 +51,7 @@ _DIRECTIONS = {
     "background": -1,
     "beside": -1,
     "displaced": -1,
+    "face": 1,
 }
 """Whether a sign speaks for a pulse (1), against it (-1), or may do either (0), so that what is far
 from the fitted clips, as a drawing without a fault, is not believed less than those."""
@@ -117,7 +118,8 @@ def collect(pipe: Any, clip: Any, clock: Clock = OWN_CLOCK) -> tuple[list[Witnes
     drawing = Drawing(prompt_embeds=pipe.encode_task_prompt())
     looking = pipe.start_search(lengths, drawing)
     fine = search.divide_finely(pipe.layout.geometry.samples)
-    encoded = windows.encode_windows(clip, fine, clock=clock, window=lengths)
+    beside = windows.Beside(faces=True)
+    encoded = windows.encode_windows(clip, fine, clock=clock, window=lengths, beside=beside)
     with torch.no_grad():
         for group in search.divide_by_ticks(encoded, max(lengths), search.TICK):
             looking.take(group)
