@@ -10,6 +10,7 @@ from pulse_plantain.bijection import encode_phasor
 from pulse_plantain.drawing import Drawing
 from pulse_plantain.faces import measure_faces
 from pulse_plantain.lab.synthetic import draw_scenes, simulate, split_seeds
+from pulse_plantain.posterior import SIGNS
 from pulse_plantain.reading import Glance, divide_picture, read_sheets
 from pulse_plantain.sheet import Layout, SheetGeometry, field_to_sheet
 from pulse_plantain.video import ClipError
@@ -132,6 +133,7 @@ def test_what_is_beside_a_face_is_compared_with_it(pipe, clip, monkeypatch):
     measure_faces(pipe, clip, [LEFT, RIGHT], fps=FPS)
     signs = np.array([one.witness.signs for one in seen])
     assert len(seen) >= 2 and np.isfinite(signs).all()
+    assert signs[:, SIGNS.index("face")] == pytest.approx(1)  # a box that is given is a face's
     places = {tuple(np.multiply(one.place, (128, 96, 128, 96)).round()) for one in seen}
     assert places == {LEFT, RIGHT}
     each = {box: [one for one in seen if one.window.crop == box] for box in (LEFT, RIGHT)}
@@ -141,6 +143,7 @@ def test_what_is_beside_a_face_is_compared_with_it(pipe, clip, monkeypatch):
     for alone, beside in zip(seen, each[LEFT], strict=True):  # compared with the same picture
         np.testing.assert_allclose(alone.witness.signs, beside.witness.signs, atol=1.0)
         assert alone.window.whole is None  # which is not kept
+        assert alone.witness.signs[SIGNS.index("face")] == pytest.approx(1)
 
 
 @pytest.mark.slow

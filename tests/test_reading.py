@@ -174,6 +174,14 @@ def test_the_picture_around_is_read_with_the_trace_that_was_drawn():
     assert np.isfinite(unknown["red"])
 
 
+def test_how_far_a_box_is_over_a_face_is_read_of_the_face_that_is_nearest():
+    window = replace(beating_window(), crop=(10.0, 10.0, 30.0, 30.0))
+    near, far = (10.0, 10.0, 30.0, 20.0), (60.0, 10.0, 90.0, 50.0)
+    for faces, share in (((far, near), 0.5), ((far,), 0.0), ((window.crop,), 1.0)):
+        assert read_one(even_field(), replace(window, faces=faces))[1]["face"] == share
+    assert np.isnan(read_one(even_field(), window)[1]["face"])
+
+
 def test_a_drawn_window_keeps_the_course_of_its_skin_and_not_its_cells():
     window = beating_window()
     drawn, _ = read_one(even_field(), window)
