@@ -260,6 +260,7 @@ SIGN_WORDS = {
     "background": ("power with which the picture beside it follows, over its own", "{:.2f}"),
     "beside": ("power of that picture that follows it", "{:.0%}"),
     "displaced": ("what changes in step is the picture being moved", "{:.1%}"),
+    "face": ("overlap of its box with that of a face, where one is found", "{:.2f}"),
     "trust": ("chance that it shows the pulse, if there is one", "{:.0%}"),
     "against": ("likelihood where nothing beats, over that with a pulse", "{:.2f}"),
     "lit": ("likelihood where a light or a movement beats, over that where a pulse does", "{:.2f}"),
@@ -275,7 +276,7 @@ def _tabulate_signs(result: Mapping[str, Any]) -> str:
     rows = [
         [
             words,
-            form.format(clip["figures"][name]),
+            "–" if clip["figures"][name] is None else form.format(clip["figures"][name]),
             *(_write_spread(group["figures"][name], form) for group in (beating, none)),
         ]
         for name, (words, form) in SIGN_WORDS.items()
