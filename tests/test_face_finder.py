@@ -10,6 +10,7 @@ from stand_ins import GEOMETRY, READING
 from test_search import Room, fine_window
 
 from pulse_plantain import face_finder, posterior, search
+from pulse_plantain import windows as windowing
 from pulse_plantain.clock import Clock
 from pulse_plantain.face_finder import compare_boxes
 from pulse_plantain.lab.synthetic import draw_scenes, render_frames
@@ -91,24 +92,45 @@ def test_without_a_cascade_no_face_is_found_and_that_is_said_once(portrait, monk
     assert look_once(portrait[0])
 
 
+def leave_room(portrait, seconds=13):
+    """Pictures at 10 Hz: a face for 6 s, then an empty room."""
+    dice = np.random.default_rng(0)
+    for number in range(10 * seconds):
+        picture = np.minimum(portrait, 250) if number < 60 else np.full_like(portrait, 90)
+        yield picture + dice.integers(0, 3, picture.shape, np.uint8)
+
+
 def test_a_window_brings_the_faces_of_its_own_time(portrait):
     picture, _ = portrait
     (face,) = look_once(picture)
-    dice = np.random.default_rng(0)
-    noise = dice.integers(0, 3, (130, *picture.shape), np.uint8)
-    clip = [
-        np.minimum(picture, 250) + one for one in noise[:60]
-    ]  # 6 s of a face, then an empty room
-    clip += [np.full_like(picture, 90) + one for one in noise[60:]]
-    options = {"clock": Clock(10), "window": 5.0, "stride": 4.0}
-    windows = list(encode_windows(clip, Layout(GEOMETRY), beside=Beside(faces=True), **options))
-    assert [window.start for window in windows] == [0.0, 4.0, 8.0]
-    assert [len(window.faces) for window in windows] == [1, 1, 0]
+    options = {"clock": Clock(10), "window": (5.0, 10.0), "stride": 4.0}
+
+    def encode(**more):
+        return list(encode_windows(leave_room(picture), Layout(GEOMETRY), **options, **more))
+
+    windows = encode(beside=Beside(faces=True))
+    seen = {(window.start, window.seconds): len(window.faces) for window in windows}
+    assert seen == {(0, 5): 1, (4, 5): 1, (8, 5): 0, (0, 10): 1, (3, 10): 0}
     assert compare_boxes(windows[0].faces[0], face) > 0.9
-    plain = list(encode_windows(clip, Layout(GEOMETRY), **options))
-    assert not any(window.faces for window in plain)
-    inside = encode_windows(clip, Layout(GEOMETRY), crop=(60, 20, 300, 220), **options)
-    assert not next(inside).faces
+    assert not any(window.faces for window in encode())
+    assert not any(window.faces for window in encode(crop=(60, 20, 300, 220)))
+
+
+def test_old_looks_are_forgotten():
+    memory = windowing._Memory(Layout(GEOMETRY), 0.5, None)
+    for second in range(9):
+        memory.add(float(second), [np.full((64, 64, 3), second / 10, np.float32)], (FACE,))
+    memory.forget(5.0)
+    assert [time for time, _ in memory.looks] == [5.0, 6.0, 7.0, 8.0]
+
+
+def test_the_pipeline_looks_for_faces_where_it_is_not_told_where_to_look(portrait, tiny_pipe):
+    def encode(crop):
+        clip = list(leave_room(portrait[0], 5))
+        return next(tiny_pipe.encode_clip(clip, Clock(10), (5.0,), None, crop, None))
+
+    assert len(encode(None).faces) == 1
+    assert not encode((60, 20, 300, 220)).faces
 
 
 # ----------------------------------------------------------------- what the search does with them
