@@ -42,6 +42,16 @@ def evidence():
     return some + [make_evidence(100 + n, None, 1.0) for n in range(16)]
 
 
+def test_a_sign_that_is_known_of_no_clip_does_no_harm(evidence):
+    def forget(witness):
+        return replace(witness, signs=np.append(witness.signs[:-1], np.nan))
+
+    faceless = [replace(one, witnesses=[*map(forget, one.witnesses)]) for one in evidence[::8]]
+    fitted = reading_fit.Fit(faceless, READING).run(2)
+    assert (fitted.mean[-1], fitted.spread[-1]) == (0.0, 1.0)
+    assert all(np.isfinite(value).all() for value in fitted.to_dict().values())
+
+
 def test_the_fit_learns_what_tells_a_pulse_from_none(evidence):
     none = (0.0,) * len(READING.trust)
     flat = replace(READING, trust=none, silence=none)

@@ -273,10 +273,12 @@ class Fit:
     def __init__(self, evidence: Sequence[Evidence], start: Weights, ridge: float = 1e-3):
         evidence = [one for one in evidence if one.witnesses]
         signs = np.concatenate([[w.signs for w in one.witnesses] for one in evidence])
+        nowhere = np.isnan(signs).all(0)  # of faces, where none is found: 0 and 1
+        known = np.concatenate([signs, np.where(nowhere, [[1.0], [-1.0]], np.nan)])
         self.start = replace(
             start,
-            mean=np.nanmean(signs, 0).round(4).tolist(),
-            spread=np.maximum(np.nanstd(signs, 0), 1e-3).round(4).tolist(),
+            mean=np.nanmean(known, 0).round(4).tolist(),
+            spread=np.maximum(np.nanstd(known, 0), 1e-3).round(4).tolist(),
         )
         self.ridge = ridge
         first = np.cumsum([0, *(len(one.witnesses) for one in evidence)]).tolist()
