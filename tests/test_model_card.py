@@ -72,25 +72,25 @@ def test_what_the_pages_say_of_the_miniature_holds():
     ahead = {name for name, its in figures.items() if its["forced"]["mae"] < mine["forced"]["mae"]}
     assert not ahead
     told = [figures[name]["forced"]["within"] for name in ("pos", "pbv")]
-    assert all(0 <= mine["forced"]["within"] - within < 0.021 for within in told)
+    assert all(0 <= mine["forced"]["within"] - within < 0.041 for within in told)
     unread = [row["method"] for row in result["rows"] if row["bpm"] is None]
     assert set(unread) == set(figures) and len(unread) == 3 * len(figures)
     answers = [row for row in result["rows"] if row["method"] == "pulse" and row["answered"]]
     errors = sorted(abs(row["bpm"] - row["reference"]) for row in answers)
-    assert len(errors) == 69 and errors[-2] <= 3 and round(errors[-1], 1) == 3.2
-    assert 0.55 < mine["answered"]["mae"] < 0.65
-    assert abs(mine["answered"]["coverage"] - 1 / 3) < 0.02
-    assert len(result["null_rows"]) == 400
+    assert len(errors) == 79 and errors[-2] <= 3 and round(errors[-1], 1) == 3.3
+    assert 0.65 < mine["answered"]["mae"] < 0.75
+    assert abs(mine["answered"]["coverage"] - 0.4) < 0.02
+    assert len(result["null_rows"]) == 300
     false = [row for row in result["null_rows"] if row["confidence"] >= MIN_CONFIDENCE]
-    assert len(false) == 1
+    assert not false
     assert mine["reliability"]["calibration_error"] < 0.05
-    assert round(sum(row["confidence"] for row in [*answers, *false])) == 61
+    assert round(sum(row["confidence"] for row in [*answers, *false])) == 71
     middling = [
         abs(row["bpm"] - row["reference"]) <= 3
         for row in result["rows"]
         if row["method"] == "pulse" and 0.5 <= row["confidence"] < MIN_CONFIDENCE
     ]
-    assert (sum(middling), len(middling)) == (17, 18)
+    assert (sum(middling), len(middling)) == (13, 17)
     validated = json.loads((ROOT / "results" / "calibration.json").read_text())
     falsely = [
         row["name"]
