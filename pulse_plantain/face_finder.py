@@ -150,10 +150,13 @@ def find_area(box: cells.Box) -> float:
     return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
 
 
+def find_common_area(one: cells.Box, other: cells.Box) -> float:
+    """Area of the intersection of two boxes."""
+    left, top = max(one[0], other[0]), max(one[1], other[1])
+    return find_area((left, top, min(one[2], other[2]), min(one[3], other[3])))
+
+
 def compare_boxes(one: cells.Box, other: cells.Box) -> float:
     """Intersection of two boxes over their union: 1 for one box, 0 for two apart."""
-    common = (
-        max(one[0], other[0]), max(one[1], other[1]), min(one[2], other[2]), min(one[3], other[3])
-    )  # fmt: skip
-    both = find_area(common)
+    both = find_common_area(one, other)
     return both / max(find_area(one) + find_area(other) - both, np.finfo(float).tiny)

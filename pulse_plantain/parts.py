@@ -11,7 +11,7 @@ from itertools import combinations
 
 import numpy as np
 
-from . import posterior, search
+from . import face_finder, posterior, search
 from . import reading as reader
 
 SURE = 0.9
@@ -112,9 +112,5 @@ def _differ(one: Part, other: Part) -> bool:
 
 def share_area(one: search.Box, other: search.Box) -> float:
     """Share of the smaller of two boxes that is in the other one, 0...1."""
-
-    def area(box: Sequence[float]) -> float:
-        return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
-
-    common = (*np.maximum(one[:2], other[:2]), *np.minimum(one[2:], other[2:]))
-    return area(common) / max(min(area(one), area(other)), np.finfo(float).tiny)
+    smaller = min(face_finder.find_area(one), face_finder.find_area(other))
+    return face_finder.find_common_area(one, other) / max(smaller, np.finfo(float).tiny)

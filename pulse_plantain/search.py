@@ -103,15 +103,11 @@ def list_boxes(picture_size: tuple[int, int]) -> list[Box]:
 def list_faces(window: windowing.ClipWindow) -> list[Box]:
     """The largest faces of a window, as boxes in fractions of the picture."""
     width, height = window.picture_size
-    return [
-        (
-            max(0.0, left / width),
-            max(0.0, top / height),
-            min(1.0, right / width),
-            min(1.0, bottom / height),
-        )
-        for left, top, right, bottom in window.faces[:FACES]
-    ]
+    boxes = []
+    for face in window.faces[:FACES]:
+        left, top, right, bottom = np.clip(np.divide(face, (width, height) * 2), 0, 1).tolist()
+        boxes.append((left, top, right, bottom))
+    return boxes
 
 
 def list_nearby_boxes(box: Box) -> list[Box]:

@@ -31,7 +31,7 @@ ARROWS = {
     },
     "search": {"posterior", "reading", "sheet", "windows"},
     "colours": {"heart_rate", "reading"},
-    "parts": {"posterior", "reading", "search"},
+    "parts": {"face_finder", "posterior", "reading", "search"},
     "output": {
         *("colours", "heart_rate", "parts", "posterior", "reading", "regions", "respiration"),
         *("search", "video"),

@@ -10,7 +10,6 @@ import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache as cached
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from PIL import Image
 from torch import nn
 from tqdm import tqdm
 
-from pulse_plantain import heart_rate
+from pulse_plantain import face_finder, heart_rate
 from pulse_plantain.cells import Box
 from pulse_plantain.lab import baselines, metrics, networks
 from pulse_plantain.lab.datasets import Recording, open_dataset
@@ -152,18 +151,14 @@ def _find_largest_face(picture):
         scale = 1 / 257 if picture.dtype == np.uint16 else 255
         picture = (picture * scale).clip(0, 255).astype(np.uint8)
     grey = cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY)
-    faces = _load_cascade().detectMultiScale(grey, scaleFactor=1.1, minNeighbors=4)
+    cascade = face_finder.load_cascade()
+    if cascade is None:
+        raise RuntimeError("this OpenCV brings no face finder: install opencv-python-headless<5")
+    faces = cascade.detectMultiScale(grey, scaleFactor=1.1, minNeighbors=4)
     if not len(faces):
         return None
     x, y, w, h = max(np.asarray(faces).tolist(), key=lambda face: face[2] * face[3])
     return x, y, x + w, y + h
-
-
-@cached
-def _load_cascade():
-    """OpenCV's own frontal face cascade."""
-    folder = Path(cv2.__file__).parent / "data"
-    return cv2.CascadeClassifier(str(folder / "haarcascade_frontalface_default.xml"))
 
 
 def make_box_finder(recording: Recording) -> Callable[[np.ndarray], Box]:

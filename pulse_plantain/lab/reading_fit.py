@@ -273,7 +273,9 @@ class Fit:
     def __init__(self, evidence: Sequence[Evidence], start: Weights, ridge: float = 1e-3):
         evidence = [one for one in evidence if one.witnesses]
         signs = np.concatenate([[w.signs for w in one.witnesses] for one in evidence])
-        nowhere = np.isnan(signs).all(0)  # of faces, where none is found: 0 and 1
+        # A sign that no witness has, such as the face's where none is found, gets mean 0 and
+        # spread 1.
+        nowhere = np.isnan(signs).all(0)
         known = np.concatenate([signs, np.where(nowhere, [[1.0], [-1.0]], np.nan)])
         self.start = replace(
             start,
