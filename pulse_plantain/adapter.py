@@ -231,7 +231,7 @@ def write_adapter(
 def set_pulse_values(path: str | Path, values: dict[str, Any]) -> None:
     """Change values in the header of an adapter file and in the settings beside it.
 
-    The weights stay as they are.
+    The weights stay as they are, and so does the whole file where nothing changes.
 
     Args:
         path: of the file.
@@ -239,7 +239,8 @@ def set_pulse_values(path: str | Path, values: dict[str, Any]) -> None:
     """
     path = Path(path)
     with safe_open(path, framework="pt") as file:
-        header = dict(file.metadata() or {})
+        old = dict(file.metadata() or {})
+    header = dict(old)
     known = json.loads(header.get("lora_adapter_metadata", "{}"))
     short = shorten_config({name.removeprefix("transformer."): known[name] for name in known})
     short = {f"transformer.{name}": value for name, value in short.items()}
@@ -247,9 +248,10 @@ def set_pulse_values(path: str | Path, values: dict[str, Any]) -> None:
         header["lora_adapter_metadata"] = json.dumps(short, sort_keys=True)
     config = json.loads(header.get(HEADER_KEY, "{}")) | values
     header[HEADER_KEY] = json.dumps(config, sort_keys=True)
-    new = path.with_suffix(".new")
-    save_file(load_file(path), new, metadata=header)
-    new.replace(path)
+    if header != old:  # the order of a header is not the same twice
+        new = path.with_suffix(".new")
+        save_file(load_file(path), new, metadata=header)
+        new.replace(path)
     settings = path.with_name(CONFIG_FILE)
     written = json.loads(settings.read_text()) if settings.is_file() else {}
     if written.get("auto_mapping"):

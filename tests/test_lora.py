@@ -3,6 +3,7 @@
 import copy
 import json
 import logging
+import shutil
 from itertools import pairwise
 
 import numpy as np
@@ -15,7 +16,12 @@ from stand_ins import GEOMETRY, noise_clip
 from torch.utils.flop_counter import FlopCounterMode
 
 from pulse_plantain import lora
-from pulse_plantain.adapter import read_pulse_config, write_adapter
+from pulse_plantain.adapter import (
+    WEIGHTS_FILE,
+    read_pulse_config,
+    set_pulse_values,
+    write_adapter,
+)
 from pulse_plantain.faces import measure_faces
 from pulse_plantain.pipeline import PulsePipeline
 from pulse_plantain.posterior import MIN_CONFIDENCE
@@ -213,6 +219,15 @@ def test_saved_lora_weights_keep_the_header(pipe, base, expected, tmp_path, give
     np.testing.assert_allclose(draw(again), expected, atol=1e-6)
     with pytest.raises(ValueError, match=r"^no adapter: load one first"):
         PulsePipeline.from_pretrained(base).save_lora_weights(tmp_path / "none")
+
+
+def test_a_header_is_written_anew_only_where_it_changes(trained, tmp_path):
+    path = shutil.copytree(trained, tmp_path / "adapter") / WEIGHTS_FILE
+    set_pulse_values(path, {"min_confidence": 0.5})
+    assert read_pulse_config(path.parent)["min_confidence"] == 0.5
+    before = path.stat()
+    set_pulse_values(path, {"min_confidence": 0.5})
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
 def test_without_a_text_encoder_the_prompt_is_saved_beside_the_pipeline(base, pipe, tmp_path):
