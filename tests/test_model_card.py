@@ -72,25 +72,28 @@ def test_what_the_pages_say_of_the_miniature_holds():
     ahead = {name for name, its in figures.items() if its["forced"]["mae"] < mine["forced"]["mae"]}
     assert not ahead
     told = [figures[name]["forced"]["within"] for name in ("pos", "pbv")]
-    assert all(0 <= mine["forced"]["within"] - within < 0.041 for within in told)
+    assert all(0 <= mine["forced"]["within"] - within < 0.05 for within in told)
     unread = [row["method"] for row in result["rows"] if row["bpm"] is None]
     assert set(unread) == set(figures) and len(unread) == 3 * len(figures)
     answers = [row for row in result["rows"] if row["method"] == "pulse" and row["answered"]]
     errors = sorted(abs(row["bpm"] - row["reference"]) for row in answers)
-    assert len(errors) == 79 and errors[-2] <= 3 and round(errors[-1], 1) == 3.3
-    assert 0.65 < mine["answered"]["mae"] < 0.75
+    assert len(errors) == 82 and errors[-3] <= 3
+    assert (round(errors[-2], 1), round(errors[-1])) == (3.3, 26)
+    assert 0.95 < mine["answered"]["mae"] < 1 and 0.65 < sum(errors[:-1]) / 81 < 0.75
     assert abs(mine["answered"]["coverage"] - 0.4) < 0.02
-    assert len(result["null_rows"]) == 300
+    best = min(its["forced"]["mae"] for its in figures.values())
+    assert (round(mine["forced"]["mae"], 1), round(best, 1)) == (9.8, 15.1)
+    assert len(result["null_rows"]) == 400
     false = [row for row in result["null_rows"] if row["confidence"] >= MIN_CONFIDENCE]
     assert not false
     assert mine["reliability"]["calibration_error"] < 0.05
-    assert round(sum(row["confidence"] for row in [*answers, *false])) == 71
+    assert round(sum(row["confidence"] for row in [*answers, *false])) == 73
     middling = [
         abs(row["bpm"] - row["reference"]) <= 3
         for row in result["rows"]
         if row["method"] == "pulse" and 0.5 <= row["confidence"] < MIN_CONFIDENCE
     ]
-    assert (sum(middling), len(middling)) == (13, 17)
+    assert (sum(middling), len(middling)) == (14, 17)
     validated = json.loads((ROOT / "results" / "calibration.json").read_text())
     falsely = [
         row["name"]
@@ -127,15 +130,16 @@ def test_what_the_pages_say_of_long_clips_holds():
     result = RESULTS.load("long-clips.json")
     figures = sum_up(result["rows"], MIN_CONFIDENCE)
     assert figures == result["figures"] and figures["clips"] == 60
-    assert figures["mae_bpm_of_answers"] > 1.5 and 0.95 < figures["silent_without_face"] < 1
-    assert figures["astray"] == 3 and figures["spread_of_astray_bpm"] < 0.85
+    assert 3 < figures["mae_bpm_of_answers"] < 4
+    assert 10.5 < 1 / (1 - figures["silent_without_face"]) < 11.5
+    assert figures["astray"] == 5 and figures["spread_of_astray_bpm"] < 1.25
     assert figures["mae_bpm_of_the_others"] < 0.7
-    assert figures["worse_than_its_pieces"] == 2
+    assert figures["worse_than_its_pieces"] == 1
     whole, pieces = figures["whole"], figures["pieces"]
-    assert [(its["right"], its["answered"]) for its in (pieces, whole)] == [(97, 99), (28, 33)]
+    assert [(its["right"], its["answered"]) for its in (pieces, whole)] == [(116, 118), (32, 37)]
     wholes = [row["whole"] for row in result["rows"] if row["whole"]["bpm"]]
     errors = [abs(one["bpm"] - one["reference"]) for one in wholes]
-    assert sum(error > 3 for error in errors) == 5 and sum(error > 15 for error in errors) == 3
+    assert sum(error > 3 for error in errors) == 5 and sum(error > 15 for error in errors) == 4
     assert whole["answered"] / whole["count"] > 1.5 * pieces["answered"] / pieces["count"]
 
 
