@@ -30,6 +30,7 @@ if __package__:  # loaded by diffusers, which copies the modules that are named 
     from .pulse_plantain.saved_sheet import check_sheets
     from .pulse_plantain.search import Search
     from .pulse_plantain.sheet import SheetGeometry
+    from .pulse_plantain.upheaval import find_upheavals
     from .pulse_plantain.video import ClipError, read_frames
     from .pulse_plantain.windows import encode_windows
 else:

@@ -526,6 +526,8 @@ def explain_silence(
     if interrupted:
         return "interrupted before every window was drawn"
     if not any(one.counts for one in course):
+        if all(one.upheavals for one in course):
+            return _list_changes(search.list_upheavals(course))
         holey = max((one.window for one in course), key=lambda window: window.longest_gap)
         return (
             f"no new picture for {holey.longest_gap:.1f} s between {holey.start:.1f} and "
@@ -540,6 +542,16 @@ def explain_silence(
     if estimate.present < 0.5:
         return f"{why}; what moves in the picture does not look like a pulse"
     return f"{why}; it may be anything from {estimate.low:.0f} to {estimate.high:.0f} bpm"
+
+
+def _list_changes(upheavals: list[float]) -> str:
+    """What is said where no window shows one thing all along."""
+    seconds = list(dict.fromkeys(f"{time:.0f}" for time in upheavals))
+    more = " s and later" if len(seconds) > 5 else " s"
+    return (
+        "no window shows one thing all along: the picture changes altogether at "
+        f"{', '.join(seconds[:5])}{more}"
+    )
 
 
 def write_png(image: Image.Image, file: Any) -> None:

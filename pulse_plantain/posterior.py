@@ -5,7 +5,8 @@ signs tell how far that may be believed. A hidden Markov model adds the witnesse
 states are the rates of a fine grid at which a pulse beats, the same rates at which something else
 does (a light, a movement), and one where nothing beats. Rates walk, and what beats may come and go.
 So a line that stays at one rate for a minute does not speak for a pulse by that: what else beats
-does so, too, and the signs have to tell the two apart. The rates go on a little beyond those that a
+does so, too, and the signs have to tell the two apart. Where what is looked at changes altogether, all
+may begin anew. The rates go on a little beyond those that a
 heart is looked for at: what is slower or faster is found where it is, and is no pulse. Nothing here
 knows of pictures, sheets or models.
 """
@@ -67,6 +68,9 @@ MIN_CONFIDENCE = 0.7
 """Confidence from which a heart rate is given: of thresholds 0.05 apart the lowest at which, of the
 fit's clips of 10 s, 95 % of the rates of those with a pulse are right and at most 2 % of those
 without get a rate. Each was read by a fit to the other half of them."""
+
+ANEW = 0.5
+"""Chance that what is seen after an upheaval has nothing to do with what was seen before it."""
 
 SHORTEST_PULSE = 4.0
 """Seconds that a pulse must be there for a clip to have one."""
@@ -395,8 +399,27 @@ def _make_transitions(
     return first, moves
 
 
+def mix_anew(first: torch.Tensor, moves: torch.Tensor) -> torch.Tensor:
+    """Chances [S, S] from one instant to the next where all may begin anew."""
+    return (1 - ANEW) * moves + ANEW * first
+
+
+def find_instants_anew(times: np.ndarray, upheavals: Iterable[float]) -> np.ndarray:
+    """[T] bool, whether an upheaval lies between an instant and the one before it.
+
+    Args:
+        times: [T] s, of the instants.
+        upheavals: s.
+    """
+    after = np.searchsorted(times, sorted(upheavals))
+    return np.isin(np.arange(len(times)), after[after > 0])
+
+
 def smooth(
-    evidence: torch.Tensor, first: torch.Tensor, moves: torch.Tensor
+    evidence: torch.Tensor,
+    first: torch.Tensor,
+    moves: torch.Tensor,
+    anew: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Chances of the states at every instant, given all instants (forward-backward).
 
@@ -405,21 +428,32 @@ def smooth(
     Args:
         evidence: [..., T, S] logarithms of likelihoods.
         first, moves: of :func:`make_transitions`.
+        anew: [..., T] bool, of instants that may begin anew; none where None.
 
     Returns:
         (chances given all instants, chances given the instants so far), each [..., T, S].
     """
     likely = (evidence - evidence.amax(-1, keepdim=True)).exp()
+    mixed = mix_anew(first, moves)
+
+    def move(state: torch.Tensor, step: int, back: bool = False) -> torch.Tensor:
+        """A state after the move into a step; with ``back`` what follows it, before the move."""
+        moved = state @ (moves.T if back else moves)
+        if anew is None or not anew[..., step].any():
+            return moved
+        other = state @ (mixed.T if back else mixed)
+        return torch.where(anew[..., step, None], other, moved)
+
     forward = []
     state = first.expand_as(likely[..., 0, :])
     for step in range(likely.shape[-2]):
-        state = (state @ moves if step else state) * likely[..., step, :]
+        state = (move(state, step) if step else state) * likely[..., step, :]
         state = state / state.sum(-1, keepdim=True)
         forward.append(state)
     later = torch.ones_like(state)
     chances = [state]
     for step in range(likely.shape[-2] - 1, 0, -1):
-        later = (likely[..., step, :] * later) @ moves.T
+        later = move(likely[..., step, :] * later, step, back=True)
         later = later / later.sum(-1, keepdim=True)
         both = forward[step - 1] * later
         chances.append(both / both.sum(-1, keepdim=True))
@@ -455,17 +489,26 @@ class Posterior:
             nothing that beats; only those of :data:`HEARTS` are of a pulse of a heart.
     """
 
-    def __init__(self, witnesses: Sequence[Witness], weights: Weights, span: tuple[float, float]):
+    def __init__(
+        self,
+        witnesses: Sequence[Witness],
+        weights: Weights,
+        span: tuple[float, float],
+        upheavals: Iterable[float] = (),
+    ):
         """Add up what witnesses say.
 
         Args:
             witnesses: in any order; none at all is allowed.
             weights: of the reading.
             span: (start, end) of the time in s.
+            upheavals: times in s at which what is looked at changes altogether.
         """
         count = max(1, round((span[1] - span[0]) / HOP))
         self.times = span[0] + (np.arange(count) + 0.5) * HOP
-        first, self._moves = make_transitions(weights)
+        first, moves = make_transitions(weights)
+        self._anew = find_instants_anew(self.times, upheavals)
+        self._moves = moves, mix_anew(first, moves)
         self.witnesses = list(witnesses)
         self._sayings = np.zeros((0, _STATES))
         self._at = np.zeros((count, 0))
@@ -477,7 +520,7 @@ class Posterior:
             evidence = add_up(said, trust, placing, weights)
             self._at = placing.at.numpy()
             self._sayings = said.numpy()
-        chances, forward = smooth(evidence, first, self._moves)
+        chances, forward = smooth(evidence, first, moves, torch.from_numpy(self._anew))
         self.chances, self._forward = chances.numpy(), forward.numpy()
 
     def score_witnesses(self) -> np.ndarray:
@@ -537,12 +580,13 @@ class Posterior:
     def _draw_courses(self, first: int, last: int) -> np.ndarray:
         """[instants, PATHS] states, drawn from the posterior backwards from the last instant."""
         dice = np.random.default_rng(0)
-        moves = self._moves.numpy()
+        moves, mixed = (chances.numpy() for chances in self._moves)
         state = _draw(self.chances[last : last + 1], np.zeros(PATHS, int), dice)
         courses = [state]
         for step in range(last - 1, first - 1, -1):
             states, which = np.unique(state, return_inverse=True)  # a few of many
-            state = _draw(self._forward[step] * moves.T[states], which, dice)
+            into = (mixed if self._anew[step + 1] else moves).T[states]
+            state = _draw(self._forward[step] * into, which, dice)
             courses.append(state)
         return np.stack(courses[::-1])
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import bijection, cells, face_finder, heart_rate, posterior, sheet
+from . import bijection, cells, face_finder, heart_rate, posterior, sheet, upheaval
 from . import windows as windowing
 
 LARGEST_AMPLITUDE = 0.05
@@ -111,6 +111,7 @@ class Drawn:
         level: [samples], relative change of green in the cells that carry the trace; 0 throughout
             of a sheet without its clip.
         witness: what it says of the heart rate.
+        upheavals: times in s at which what is in the window changes altogether.
     """
 
     window: windowing.ClipWindow
@@ -121,6 +122,7 @@ class Drawn:
     trace: np.ndarray
     level: np.ndarray
     witness: posterior.Witness
+    upheavals: tuple[float, ...] = ()
 
     @property
     def field(self) -> np.ndarray:
@@ -129,8 +131,8 @@ class Drawn:
 
     @property
     def counts(self) -> bool:
-        """Whether no beat can be missing in its window."""
-        return self.window.longest_gap <= LONGEST_HOLE
+        """Whether its window shows one thing all along, and no beat can be missing in it."""
+        return self.window.longest_gap <= LONGEST_HOLE and not self.upheavals
 
 
 def turn_back(values: np.ndarray, sampling_rate: float, rates: np.ndarray) -> np.ndarray:
@@ -350,8 +352,21 @@ def _read_glance(glance, members, weights, kept):
     source = (glance.place, window.seconds)
     witness = posterior.Witness(window.start, window.end, source, lines, row)
     colours = average_cells(window.appearance, shares.shape)
+    upheavals: tuple[float, ...] = ()
+    if colours.shape[:-1] == shares.shape:
+        upheavals = upheaval.find_upheavals(colours * (1 + window.motion), window.times)
     window = replace(window, motion=window.motion[:0].copy(), appearance=colours, whole=None)
-    return Drawn(window, glance.place, members, weights, kept, trace, courses[:, 1].copy(), witness)
+    return Drawn(
+        window=window,
+        place=glance.place,
+        members=members,
+        weights=weights,
+        sheet=kept,
+        trace=trace,
+        level=courses[:, 1].copy(),
+        witness=witness,
+        upheavals=upheavals,
+    )
 
 
 def average_cells(appearance: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

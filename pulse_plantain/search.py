@@ -148,7 +148,8 @@ class Search:
 
     Over the whole picture and the faces in it first, then near the best box; of the boxes that
     speak most for the rate that all of them find, a few are followed. Where the pulse is lost, the
-    whole picture is searched again, no more than once in the longest window.
+    whole picture is searched again, no more than once in the longest window and when the shortest
+    one lies behind what changed a followed box altogether.
 
     Args:
         layout: of the windows that are drawn.
@@ -168,11 +169,11 @@ class Search:
         anywhere: bool = True,
     ):
         self.layout, self.draw, self.weights = layout, draw, weights
-        self.longest = max(lengths)
+        self.shortest, self.longest = min(lengths), max(lengths)
         self.anywhere = anywhere
         self.drawn: list[reader.Drawn] = []
         self.boxes: list[Box] = [WHOLE]
-        self._next_search = self._next_others = -np.inf
+        self._next_search = self._next_others = self._last_upheaval = -np.inf
 
     def take(self, fine: list[windowing.ClipWindow]) -> None:
         """Look at windows that ended together or within :data:`TICK`.
@@ -192,6 +193,7 @@ class Search:
                 self._look(self.boxes[1:], latest[:2])
                 self.boxes = self._rank_boxes(self.boxes, end)
                 self._next_others = end + TICK / 2 - 1e-6
+            self._note_upheavals()
             return
         self._next_search = end + self.longest - 1e-6
         size = fine[0].picture_size
@@ -244,6 +246,13 @@ class Search:
         ]
         self.drawn += self.draw(glances)
 
+    def _note_upheavals(self) -> None:
+        """Let the next search come as soon as there is a window behind the last upheaval."""
+        last = max((max(one.upheavals, default=-np.inf) for one in self.drawn), default=-np.inf)
+        if last > self._last_upheaval:
+            self._last_upheaval = last
+            self._next_search = min(self._next_search, last + self.shortest)
+
     def _is_lively(self, end: float) -> bool:
         """Whether the last windows show a pulse."""
         recent = read_drawn(self._recall(end), self.weights, (max(0.0, end - REMEMBERED), end))
@@ -275,14 +284,21 @@ def _glance_at_crop(window: windowing.ClipWindow) -> reader.Glance:
 def read_drawn(
     drawn: Iterable[reader.Drawn], weights: posterior.Weights, span: tuple[float, float]
 ) -> posterior.Posterior:
-    """The posterior of what was drawn, without windows in which a beat can be missing.
+    """The posterior of what was drawn, without windows that do not count.
 
     Args:
         drawn: in any order.
         weights: of the reading.
         span: (start, end) in s.
     """
-    return posterior.Posterior([one.witness for one in drawn if one.counts], weights, span)
+    drawn = list(drawn)
+    witnesses = [one.witness for one in drawn if one.counts]
+    return posterior.Posterior(witnesses, weights, span, list_upheavals(drawn))
+
+
+def list_upheavals(drawn: Iterable[reader.Drawn]) -> list[float]:
+    """Times in s at which something that was drawn changes altogether, in order."""
+    return sorted({time for one in drawn for time in one.upheavals})
 
 
 def divide_by_ticks(
@@ -315,8 +331,8 @@ def choose_course(
 ) -> list[reader.Drawn]:
     """Of what was drawn the windows of one length that speak most for the rate, in time order.
 
-    For each window the box that speaks most for it. What windows say in which a beat can be missing
-    does not count.
+    For each window the box that speaks most for it. What windows say that do not count is not
+    asked.
 
     Args:
         drawn: of one clip.

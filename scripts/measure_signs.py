@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
             raise ClipError(f"nothing in {args.kept} of this adapter: run calibrate.py first")
         pipe = load_pipeline(args.model, str(args.adapter))
         pipe.set_progress_bar_config(disable=True)
-        witnesses, _ = collect(pipe, args.clip)
+        witnesses, *_ = collect(pipe, args.clip)
     except (ClipError, OSError) as error:
         print(f"measure_signs: {error}", file=sys.stderr)
         return 2

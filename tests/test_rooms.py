@@ -26,8 +26,10 @@ ARROWS = {
     "respiration": {"heart_rate"},
     "regions": {"heart_rate"},
     "posterior": set(),
+    "upheaval": set(),
     "reading": {
-        *("bijection", "cells", "face_finder", "heart_rate", "posterior", "sheet", "windows"),
+        *("bijection", "cells", "face_finder", "heart_rate", "posterior", "sheet", "upheaval"),
+        "windows",
     },
     "search": {"posterior", "reading", "sheet", "windows"},
     "colours": {"heart_rate", "reading"},

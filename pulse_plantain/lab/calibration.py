@@ -94,7 +94,7 @@ def judge_seconds(
     """
     rows = []
     for one in evidence:
-        read = Posterior(one.witnesses, weights, (0.0, one.seconds))
+        read = Posterior(one.witnesses, weights, (0.0, one.seconds), one.upheavals)
         instants, whole = read.find_instants(), read.read_clip()
         bpm, sure = (np.array([getattr(e, n) for e in instants]) for n in ("bpm", "confidence"))
         beating, given = np.isfinite(one.rates), sure >= min_confidence

@@ -66,12 +66,14 @@ class Evidence:
         witnesses: of all that was drawn.
         seconds: length of the clip.
         rates: [T] bpm at every instant; NaN where there is no pulse.
+        upheavals: times in s at which something that was drawn changes altogether.
     """
 
     name: str
     witnesses: list[Witness]
     seconds: float
     rates: np.ndarray
+    upheavals: Sequence[float] = ()
 
     def save(self, path: Path) -> None:
         """Write it as an npz file."""
@@ -87,6 +89,7 @@ class Evidence:
                 sources=np.array(sources),
                 seconds=self.seconds,
                 rates=self.rates,
+                upheavals=np.array(self.upheavals, float),
             )
 
     @classmethod
@@ -99,7 +102,8 @@ class Evidence:
                     kept["spans"], kept["sources"], kept["lines"], kept["signs"], strict=True
                 )
             ]
-            return cls(path.stem, witnesses, float(kept["seconds"]), kept["rates"])
+            upheavals = kept["upheavals"].tolist() if "upheavals" in kept else ()
+            return cls(path.stem, witnesses, float(kept["seconds"]), kept["rates"], upheavals)
 
 
 def count_instants(seconds: float) -> int:
@@ -107,12 +111,17 @@ def count_instants(seconds: float) -> int:
     return max(1, round(seconds / HOP))
 
 
-def collect(pipe: Any, clip: Any, clock: Clock = OWN_CLOCK) -> tuple[list[Witness], float]:
-    """Witnesses of a clip as the pipeline's search draws them, and the end of the last window in s.
+def collect(
+    pipe: Any, clip: Any, clock: Clock = OWN_CLOCK
+) -> tuple[list[Witness], float, list[float]]:
+    """What the pipeline's search draws of a clip.
 
     Args:
         pipe: PulsePipeline.
         clip, clock: see :func:`pulse_plantain.video.read_frames`.
+
+    Returns:
+        (witnesses, the end of the last window in s, times in s of upheavals).
     """
     lengths = windows.window_lengths(pipe.config.default_windows)
     drawing = Drawing(prompt_embeds=pipe.encode_task_prompt())
@@ -124,7 +133,8 @@ def collect(pipe: Any, clip: Any, clock: Clock = OWN_CLOCK) -> tuple[list[Witnes
         for group in search.divide_by_ticks(encoded, max(lengths), search.TICK):
             looking.take(group)
     witnesses = [one.witness for one in looking.drawn if one.counts]
-    return witnesses, max(one.window.end for one in looking.drawn)
+    last = max(one.window.end for one in looking.drawn)
+    return witnesses, last, search.list_upheavals(looking.drawn)
 
 
 def name_evidence(kept: Path, adapter: Path) -> Path:
@@ -156,10 +166,10 @@ def collect_folder(pipe: Any, folder: Path, kept: Path) -> Iterator[Evidence]:
     for path in tqdm(truths, desc=folder.name, unit="clip"):
         place = kept / f"{folder.name}-{path.stem}.npz"
         if not is_fresh(place, path, path.with_suffix(".mp4")):
-            witnesses, seconds = collect(pipe, path.with_suffix(".mp4"))
+            witnesses, seconds, upheavals = collect(pipe, path.with_suffix(".mp4"))
             truth = json.loads(path.read_text())
             rates = read_rates(truth, count_instants(seconds))
-            Evidence(place.stem, witnesses, seconds, rates).save(place)
+            Evidence(place.stem, witnesses, seconds, rates, upheavals).save(place)
         yield Evidence.load(place)
 
 
@@ -213,6 +223,7 @@ class _Case:
 
     rows: torch.Tensor
     placing: posterior.Placing
+    anew: torch.Tensor  # [T] bool
     target: torch.Tensor  # [2, T, S], what the two kernels take of every state
     weight: float
 
@@ -254,6 +265,7 @@ def _make_case(one: Evidence, kept: list[int], weight: float, first_row: int) ->
     placing = posterior.place_all([one.witnesses[number] for number in kept], times)
     return _Case(
         rows=torch.tensor(kept) + first_row,
+        anew=torch.from_numpy(posterior.find_instants_anew(times, one.upheavals)),
         placing=posterior.Placing(*(value.to(_TYPE) for value in vars(placing).values())),
         target=torch.from_numpy(_aim(one.rates)).to(_TYPE),
         weight=weight,
@@ -345,7 +357,8 @@ class Fit:
             by_length.setdefault(len(evidence), []).append((case, evidence))
         for group in by_length.values():
             evidence = torch.stack([one for _, one in group])
-            chances, _ = posterior.smooth(evidence, *self.moves)
+            anew = torch.stack([case.anew for case, _ in group])
+            chances, _ = posterior.smooth(evidence, *self.moves, anew)
             aims = torch.stack([case.target for case, _ in group], 1)  # [2, B, T, S]
             right = (aims * chances).sum(-1).clamp(min=1e-12).log().mean((0, 2))
             factors = torch.tensor([case.weight for case, _ in group], dtype=right.dtype)
@@ -377,7 +390,8 @@ def judge(evidence: Iterable[Evidence], weights: Weights) -> list[dict[str, Any]
     """A row for each clip: what the posterior says of it, and the truth (0 without a pulse)."""
     rows = []
     for one in evidence:
-        read = posterior.Posterior(one.witnesses, weights, (0.0, one.seconds))
+        span = (0.0, one.seconds)
+        read = posterior.Posterior(one.witnesses, weights, span, one.upheavals)
         found = read.read_clip()
         truth = 0.0 if np.isnan(one.rates).all() else float(np.nanmean(one.rates))
         rows.append({"name": one.name, "reference": truth, "bpm": found.bpm,
