@@ -526,13 +526,7 @@ def explain_silence(
     if interrupted:
         return "interrupted before every window was drawn"
     if not any(one.counts for one in course):
-        if all(one.upheavals for one in course):
-            return _list_changes(search.list_upheavals(course))
-        holey = max((one.window for one in course), key=lambda window: window.longest_gap)
-        return (
-            f"no new picture for {holey.longest_gap:.1f} s between {holey.start:.1f} and "
-            f"{holey.end:.1f} s; at most {reader.LONGEST_HOLE:g} s can be bridged"
-        )
+        return _explain_no_witness(course)
     if not any(one.trace.any() for one in course):
         slowest, fastest = (60 * frequency for frequency in heart_rate.BAND)
         return f"no periodic pulse between {slowest:.0f} and {fastest:.0f} bpm"
@@ -544,13 +538,16 @@ def explain_silence(
     return f"{why}; it may be anything from {estimate.low:.0f} to {estimate.high:.0f} bpm"
 
 
-def _list_changes(upheavals: list[float]) -> str:
-    """What is said where no window shows one thing all along."""
-    seconds = list(dict.fromkeys(f"{time:.0f}" for time in upheavals))
-    more = " s and later" if len(seconds) > 5 else " s"
+def _explain_no_witness(course: list[reader.Drawn]) -> str:
+    """Why no window of a course counts."""
+    if all(one.upheavals for one in course):
+        seconds = list(dict.fromkeys(f"{time:.0f}" for time in search.list_upheavals(course)))
+        listed = ", ".join(seconds[:5]) + (" s and later" if len(seconds) > 5 else " s")
+        return f"no window shows one thing all along: the picture changes altogether at {listed}"
+    holey = max((one.window for one in course), key=lambda window: window.longest_gap)
     return (
-        "no window shows one thing all along: the picture changes altogether at "
-        f"{', '.join(seconds[:5])}{more}"
+        f"no new picture for {holey.longest_gap:.1f} s between {holey.start:.1f} and "
+        f"{holey.end:.1f} s; at most {reader.LONGEST_HOLE:g} s can be bridged"
     )
 
 

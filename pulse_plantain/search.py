@@ -193,8 +193,14 @@ class Search:
                 self._look(self.boxes[1:], latest[:2])
                 self.boxes = self._rank_boxes(self.boxes, end)
                 self._next_others = end + TICK / 2 - 1e-6
-            self._note_upheavals()
-            return
+        else:
+            self._search(fine, latest, end)
+        self._note_upheavals()
+
+    def _search(
+        self, fine: list[windowing.ClipWindow], latest: list[windowing.ClipWindow], end: float
+    ) -> None:
+        """Look all over the picture, and choose the boxes that are followed."""
         self._next_search = end + self.longest - 1e-6
         size = fine[0].picture_size
         wide = [*list_boxes(size), *list_faces(latest[0])]

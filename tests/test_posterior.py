@@ -248,3 +248,63 @@ def test_the_confidence_is_never_above_its_bound():
     draws = 0.05  # of a thousand courses
     assert all(one <= bound + draws for one, bound in zip(sure, bounds, strict=True))
     assert min(bounds) < 0.1 and max(sure) > 0.9
+
+
+def test_behind_an_upheaval_a_pulse_need_not_have_been_there_before():
+    nothing = [witness(None, start, 0.5, seed=start) for start in (0, 4, 8)]
+    faint = [witness(70.0, 16.0, 0.9, source) for source in "ab"]
+    span = (0, 24)
+    before, after = (
+        Posterior(nothing + faint, READING, span, upheavals).read_span(18, 22)
+        for upheavals in ((), (16.0, 16.2))
+    )
+    assert after.bpm == pytest.approx(70, abs=1.5)
+    assert after.confidence > before.confidence + 0.05
+    outside = Posterior(nothing + faint, READING, span, (-3.0, 0.2, 30.0)).read_span(18, 22)
+    assert outside == before
+
+
+def test_an_upheaval_takes_little_from_a_pulse_that_goes_on():
+    same = [witness(70.0, start, 0.5) for start in (0, 8, 16)]
+    other = [witness(bpm, start, 0.5) for bpm, start in ((70.0, 0), (70.0, 8), (110.0, 16))]
+    plain, cut = (Posterior(same, READING, (0, 24), times).read_clip() for times in ((), (16.0,)))
+    assert cut.bpm == pytest.approx(70, abs=0.5)
+    assert cut.confidence > plain.confidence - 0.05
+    plain, cut = (
+        Posterior(other, READING, (0, 24), times).read_span(18, 22) for times in ((), (16.0,))
+    )
+    assert cut.bpm == pytest.approx(110, abs=1.5)
+    assert cut.confidence > plain.confidence + 0.05
+
+
+def test_courses_may_jump_where_all_begins_anew_and_hardly_elsewhere():
+    some = [witness(70.0, 0.0, 0.1), witness(110.0, 8.0, 0.1)]
+    jumps = []
+    for upheavals in ((), (8.0,)):
+        courses = Posterior(some, READING, (0, 16), upheavals)._draw_courses(0, 15)
+        steps = np.diff(RATES[np.minimum(courses, len(RATES) - 1)], axis=0)
+        jumps.append((np.abs(steps) > 15).mean(1))
+    without, anew = jumps
+    assert anew[7] > 0.8 > 2 * without[7]
+    assert max(*anew[:7], *anew[8:]) < 0.1
+
+
+def test_an_instant_begins_anew_that_follows_an_upheaval():
+    times = np.arange(5) + 0.5
+    for upheaval, instant in ((0.6, 1), (1.5, 1), (1.6, 2), (4.4, 4)):
+        anew = posterior.find_instants_anew(times, [upheaval])
+        assert np.flatnonzero(anew).tolist() == [instant]
+    assert not posterior.find_instants_anew(times, [0.2, 0.5, 4.6]).any()
+
+
+def test_chances_of_clips_that_are_read_at_once_are_those_of_each():
+    first, moves = posterior.make_transitions(READING)
+    evidence = torch.from_numpy(np.random.default_rng(0).normal(0, 2, (2, 6, len(first))))
+    anew = torch.zeros(2, 6, dtype=torch.bool)
+    anew[1, 3] = True
+    both, _ = posterior.smooth(evidence, first, moves, anew)
+    for number in range(2):
+        alone, _ = posterior.smooth(evidence[number], first, moves, anew[number])
+        np.testing.assert_allclose(both[number], alone, atol=1e-12)
+    without, _ = posterior.smooth(evidence[0], first, moves)
+    np.testing.assert_allclose(both[0], without, atol=1e-12)

@@ -23,7 +23,7 @@ def test_boxes_to_try_cover_the_picture_and_hold_a_face_anywhere(size):
     assert inside.any(1).all()
 
 
-def drawn(box, start, seconds, bpm, noise=0.3, gap=0.1):
+def drawn(box, start, seconds, bpm, noise=0.3, gap=0.1, upheavals=()):
     """What a drawing of a part of a window says that beats at ``bpm``."""
     times = start + (np.arange(96) + 0.5) * seconds / 96
     dice = np.random.default_rng(round(start + 10 * seconds + bpm))
@@ -35,7 +35,8 @@ def drawn(box, start, seconds, bpm, noise=0.3, gap=0.1):
     window = replace(ClipWindow.blank(start, start + seconds, GEOMETRY), longest_gap=gap)
     said = posterior.Witness(start, start + seconds, (box, seconds), lines, signs)
     empty = np.zeros((1, 96, 1, 1), complex)
-    return reading.Drawn(window, box, empty, empty.real[0], None, trace, np.zeros(96), said)
+    level = np.zeros(96)
+    return reading.Drawn(window, box, empty, empty.real[0], None, trace, level, said, upheavals)
 
 
 LEFT, RIGHT = (0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0)
@@ -70,6 +71,16 @@ def test_a_gap_does_not_hide_which_length_shows_the_rate():
     unknown = [drawn(LEFT, 0.0, 8.0, 70.0, gap=0.8)]
     read = search.read_drawn(unknown, READING, (0.0, 8.0))
     assert search.choose_course(unknown, read) == unknown
+
+
+def test_a_window_that_shows_two_things_is_no_witness_and_what_follows_may_begin_anew():
+    calm = [drawn(LEFT, start, 8.0, 70.0) for start in (0.0, 8.0)]
+    torn = drawn(LEFT, 4.0, 8.0, 120.0, upheavals=(7.9, 8.1))
+    read = search.read_drawn([*calm, torn], READING, (0.0, 16.0))
+    assert len(read.witnesses) == 2
+    alike = posterior.Posterior([one.witness for one in calm], READING, (0.0, 16.0), (7.9, 8.1))
+    np.testing.assert_array_equal(read.chances, alike.chances)
+    assert search.list_upheavals([torn, *calm, torn]) == [7.9, 8.1]
 
 
 def test_a_picture_too_small_for_parts_is_looked_at_as_a_whole():
@@ -204,6 +215,27 @@ def test_the_search_goes_on_over_windows_in_which_a_beat_can_be_missing():
     looking.take([replace(fine_window(0.0, 8.0), longest_gap=0.8)])
     looking.take([fine_window(4.0, 12.0)])
     assert len(looking.read().witnesses) == sum(one.window.start == 4 for one in looking.drawn) > 0
+
+
+class Cut(Room):
+    """Draws a room, and from some time on a face in it."""
+
+    def draw(self, glances):
+        return [
+            replace(one, upheavals=(self.since,))
+            if one.window.start < self.since < one.window.end
+            else one
+            for one in super().draw(glances)
+        ]
+
+
+def test_behind_a_cut_the_whole_picture_is_searched_as_soon_as_a_window_shows_it():
+    for kind, ends in ((Room, {10, 20, 30}), (Cut, {10, 20, 25})):
+        room = kind(since=19.0)
+        looking = room.search(30)
+        wide = [look for look in room.looks if len({glance.place for glance in look}) > 9]
+        assert {max(glance.window.end for glance in look) for look in wide} == ends, kind
+        assert looking.boxes[0][0] >= 0.35
 
 
 def test_what_is_behind_is_forgotten():

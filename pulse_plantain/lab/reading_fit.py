@@ -358,7 +358,7 @@ class Fit:
         for group in by_length.values():
             evidence = torch.stack([one for _, one in group])
             anew = torch.stack([case.anew for case, _ in group])
-            chances, _ = posterior.smooth(evidence, *self.moves, anew)
+            chances, _ = posterior.smooth(evidence, *self.moves, anew=anew)
             aims = torch.stack([case.target for case, _ in group], 1)  # [2, B, T, S]
             right = (aims * chances).sum(-1).clamp(min=1e-12).log().mean((0, 2))
             factors = torch.tensor([case.weight for case, _ in group], dtype=right.dtype)
