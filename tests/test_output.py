@@ -28,7 +28,16 @@ UNITS = SCHEMA["properties"]["units"]["properties"]
 WINDOWS = ((0.0, 8.0), (4.0, 12.0))
 
 
-def assemble(amplitude=0.005, windows=WINDOWS, members=1, gap=None, keep=True, form=None, **more):
+def assemble(
+    amplitude=0.005,
+    windows=WINDOWS,
+    members=1,
+    gap=None,
+    shots=(),
+    keep=True,
+    form=None,
+    **more,
+):
     """The output of some windows that were drawn, in which everything beats at BPM."""
     clips = [ClipWindow.blank(start, end, GEOMETRY) for start, end in windows]
     if gap is not None:
@@ -39,6 +48,9 @@ def assemble(amplitude=0.005, windows=WINDOWS, members=1, gap=None, keep=True, f
     images = torch.from_numpy(sheets).float().movedim(-1, 1) * 2 - 1
     glances = [reading.Glance(clip, search.WHOLE) for clip in clips]
     drawn = reading.read_sheets(glances, [images] * members, GEOMETRY, keep_sheets=keep)
+    for number, (start, end) in enumerate(windows):
+        cuts = tuple(time for time in shots if start < time < end)
+        drawn[number] = replace(drawn[number], upheavals=cuts)
     read = search.read_drawn(drawn, READING, (windows[0][0], windows[-1][1]))
     return output.assemble_output(drawn, read, form or output.Form(0.8), **more)
 
@@ -185,3 +197,15 @@ def test_a_measurement_is_two_lines_where_it_is_shown(found):
         "  1 window of 0.0 to 8.0 s, 96 samples at 12 Hz, field (1, 96, 8, 4)",
     ]
     assert silent.baseline is None
+
+
+def test_a_clip_of_short_shots_says_where_it_is_cut():
+    spans = [(float(start), start + 8.0) for start in range(0, 40, 4)]
+    found = assemble(windows=spans, shots=[4.1, 9.0, 12.9, 18.2, 23.0, 27.0, 31.0, 35.0, 39.0])
+    assert np.isnan(found.bpm) and found.reason == (
+        "no window shows one thing all along: the picture changes altogether at "
+        "4, 9, 13, 18, 23 s and later"
+    )
+    cut = assemble(windows=spans[:2], shots=[6.0])
+    assert cut.reason.endswith("altogether at 6 s")
+    assert assemble(windows=spans, shots=[2.0]).bpm == pytest.approx(BPM, abs=0.4)

@@ -86,6 +86,24 @@ def test_a_drawing_is_a_witness_of_its_line_and_amplitude():
     assert signs["line"] < 0 and signs["agreement"] < -1
 
 
+def test_a_window_that_shows_two_things_does_not_count():
+    blank = ClipWindow.blank(0.0, 8.0, GEOMETRY)
+    faces = np.random.default_rng(0).uniform(0.2, 0.8, (2, 8, 4, 3))
+    behind = (blank.times > 5.0)[:, None, None, None]
+    shown = np.where(behind, faces[1], faces[0])
+    mean = shown.mean(0)
+    window = replace(
+        blank,
+        motion=(shown / mean - 1).astype(np.float32),
+        appearance=mean.repeat(2, 0).repeat(2, 1).astype(np.float32),
+    )
+    drawn, _ = read_one(even_field(), window)
+    assert drawn.upheavals and not drawn.counts
+    assert np.mean(drawn.upheavals) == pytest.approx(5.0, abs=0.1)
+    still, _ = read_one(even_field(), replace(window, motion=np.zeros_like(window.motion)))
+    assert still.upheavals == () and still.counts
+
+
 def test_a_lock_in_finds_what_follows_a_trace_and_nothing_else():
     times = (np.arange(96) + 0.5) / 12
     trace = 3 * np.exp(2j * np.pi * 72 / 60 * times)
