@@ -166,12 +166,29 @@ def test_evidence_is_kept_whole(evidence, tmp_path):
     one = replace(
         evidence[0],
         witnesses=[replace(w, source=((0.0, 0.0, 1.0, 1.0), 8.0)) for w in evidence[0].witnesses],
+        upheavals=[2.5, 3.0],
     )
     one.save(tmp_path / "clip-0.npz")
     again = reading_fit.Evidence.load(tmp_path / "clip-0.npz")
     assert again.name == "clip-0" and again.seconds == 8
     np.testing.assert_allclose(again.witnesses[3].lines, one.witnesses[3].lines, atol=1e-6)
     np.testing.assert_array_equal(again.rates, one.rates)
+    assert again.upheavals == [2.5, 3.0]
+
+
+def test_where_all_may_begin_anew_the_fit_and_its_judges_know(evidence):
+    minute = make_long(3, 70.0, -1.0)
+    halves = [replace(w, lines=np.roll(w.lines, 40 * (w.start >= 30))) for w in minute.witnesses]
+    seconds, step = np.arange(60), posterior.RATES[40] / posterior.RATES[0]
+    jump = replace(minute, witnesses=halves, rates=np.where(seconds < 30, 70.0, 70.0 * step))
+    cut = replace(jump, upheavals=[30.0])
+    losses = [
+        sum(part.item() for part in reading_fit.Fit([one], READING).losses()) for one in (jump, cut)
+    ]
+    assert losses[1] < losses[0] - 0.01
+    for judge in (reading_fit.judge, lambda some, _: calibration.judge_seconds(some, READING, 0.5)):
+        rows = [judge([one], READING)[0] for one in (jump, cut)]
+        assert rows[0]["confidence"] != rows[1]["confidence"]
 
 
 def test_a_clip_that_was_made_anew_is_drawn_anew(evidence, tmp_path, monkeypatch):
@@ -181,11 +198,13 @@ def test_a_clip_that_was_made_anew_is_drawn_anew(evidence, tmp_path, monkeypatch
     (folder / "one.mp4").touch()
     witnesses = [replace(evidence[0].witnesses[0], source=((0.0, 0.0, 1.0, 1.0), 8.0))]
     monkeypatch.setattr(
-        reading_fit, "collect", lambda pipe, clip: drawn.append(clip.name) or (witnesses, 8.0)
+        reading_fit,
+        "collect",
+        lambda pipe, clip: drawn.append(clip.name) or (witnesses, 8.0, [3.5]),
     )
     for _ in range(2):
         (found,) = reading_fit.collect_folder(None, folder, tmp_path / "kept")
-        assert found.name == "clips-one" and drawn == ["one.mp4"]
+        assert found.name == "clips-one" and drawn == ["one.mp4"] and found.upheavals == [3.5]
     kept = (tmp_path / "kept" / "clips-one.npz").stat().st_mtime
     os.utime(folder / "one.mp4", (kept + 10, kept + 10))
     list(reading_fit.collect_folder(None, folder, tmp_path / "kept"))
