@@ -77,32 +77,31 @@ def test_what_the_pages_say_of_the_miniature_holds():
     assert set(unread) == set(figures) and len(unread) == 3 * len(figures)
     answers = [row for row in result["rows"] if row["method"] == "pulse" and row["answered"]]
     errors = sorted(abs(row["bpm"] - row["reference"]) for row in answers)
-    assert len(errors) == 82 and errors[-3] <= 3
-    assert (round(errors[-2], 1), round(errors[-1])) == (3.3, 26)
-    assert 0.95 < mine["answered"]["mae"] < 1 and 0.65 < sum(errors[:-1]) / 81 < 0.75
+    assert len(errors) == 80 and errors[-2] <= 3
+    assert (round(errors[-1], 1), round(mine["answered"]["mae"], 2)) == (3.3, 0.66)
     assert abs(mine["answered"]["coverage"] - 0.4) < 0.02
     best = min(its["forced"]["mae"] for its in figures.values())
-    assert (round(mine["forced"]["mae"], 1), round(best, 1)) == (9.8, 15.1)
+    assert (round(mine["forced"]["mae"], 1), round(best, 1)) == (10.2, 15.1)
     assert len(result["null_rows"]) == 400
     false = [row for row in result["null_rows"] if row["confidence"] >= MIN_CONFIDENCE]
     assert not false
     assert mine["reliability"]["calibration_error"] < 0.05
-    assert round(sum(row["confidence"] for row in [*answers, *false])) == 73
+    assert round(sum(row["confidence"] for row in [*answers, *false])) == 71
     middling = [
         abs(row["bpm"] - row["reference"]) <= 3
         for row in result["rows"]
         if row["method"] == "pulse" and 0.5 <= row["confidence"] < MIN_CONFIDENCE
     ]
-    assert (sum(middling), len(middling)) == (14, 17)
+    assert (sum(middling), len(middling)) == (14, 18)
     validated = json.loads((ROOT / "results" / "calibration.json").read_text())
     falsely = [
         row["name"]
         for row in validated["rows"]
         if not row["reference"] and row["confidence"] >= MIN_CONFIDENCE
     ]
-    assert (len(falsely), validated["figures"]["all"]["without_pulse"]) == (9, 476)
+    assert (len(falsely), validated["figures"]["all"]["without_pulse"]) == (6, 476)
     minutes = validated["figures"]["long"]
-    assert (minutes["answered_without_pulse"], minutes["without_pulse"]) == (0, 14)
+    assert (minutes["answered_without_pulse"], minutes["without_pulse"]) == (3, 56)
 
 
 def test_the_threshold_is_the_lowest_that_keeps_the_two_shares():
@@ -115,14 +114,15 @@ def test_the_threshold_is_the_lowest_that_keeps_the_two_shares():
             kept.append(number / 20)
     assert validated["min_confidence"] == MIN_CONFIDENCE == kept[0]
     given = [row for row in validated["long_rows"] if row["confidence"] >= MIN_CONFIDENCE]
-    assert all(row["with_pulse"] for row in given)  # docs/tried.md: of minutes
-    assert (sum(row["error_bpm"] <= 3 for row in given), len(given)) == (7, 8)
+    beating = [row for row in given if row["with_pulse"]]  # docs/tried.md: of minutes
+    assert (len(given) - len(beating), len(beating)) == (3, 36)
+    assert sum(row["error_bpm"] <= 3 for row in beating) == 34
 
 
 def test_a_reading_that_was_fitted_to_no_long_clips_has_its_page_too():
     assert card.describe_minutes(None) == ""
     figures = RESULTS.load("calibration.json")["figures"]["long"]
-    assert card.describe_minutes(figures).startswith(" So were 14 clips of a minute with and 14 ")
+    assert card.describe_minutes(figures).startswith(" So were 56 clips of a minute with and 56 ")
 
 
 def test_what_the_pages_say_of_long_clips_holds():
