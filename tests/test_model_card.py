@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard
 
 from pulse_plantain.lab import card, card_training, cited
 from pulse_plantain.lab.calibration import summarise
-from pulse_plantain.lab.long_clips import sum_up
+from pulse_plantain.lab.long_clips import is_astray, list_answers, sum_up
 from pulse_plantain.posterior import MIN_CONFIDENCE
 
 RESULTS = cited.Results(ROOT)
@@ -81,7 +81,7 @@ def test_what_the_pages_say_of_the_miniature_holds():
     assert (round(errors[-1], 1), round(mine["answered"]["mae"], 2)) == (3.3, 0.66)
     assert abs(mine["answered"]["coverage"] - 0.4) < 0.02
     best = min(its["forced"]["mae"] for its in figures.values())
-    assert (round(mine["forced"]["mae"], 1), round(best, 1)) == (10.2, 15.1)
+    assert (round(mine["forced"]["mae"], 1), round(best, 1)) == (10.1, 15.1)
     assert len(result["null_rows"]) == 400
     false = [row for row in result["null_rows"] if row["confidence"] >= MIN_CONFIDENCE]
     assert not false
@@ -126,20 +126,25 @@ def test_a_reading_that_was_fitted_to_no_long_clips_has_its_page_too():
 
 
 def test_what_the_pages_say_of_long_clips_holds():
-    """docs/results.md: most of the error lies in a few clips, where what is said is steady."""
+    """docs/results.md: most of the error lies in a few clips, where what is said is false."""
     result = RESULTS.load("long-clips.json")
     figures = sum_up(result["rows"], MIN_CONFIDENCE)
     assert figures == result["figures"] and figures["clips"] == 60
-    assert 3 < figures["mae_bpm_of_answers"] < 4
-    assert 10.5 < 1 / (1 - figures["silent_without_face"]) < 11.5
-    assert figures["astray"] == 5 and figures["spread_of_astray_bpm"] < 1.25
+    assert 1.9 < figures["mae_bpm_of_answers"] / 1.5 < 2.1
+    assert 25.5 < 1 / (1 - figures["silent_without_face"]) < 26.5
+    spreads = sorted(
+        said.std()
+        for said, errors in (list_answers(row, MIN_CONFIDENCE) for row in result["rows"])
+        if is_astray(errors)
+    )
+    assert figures["astray"] == len(spreads) == 5 and spreads[3] < 1.3 < spreads[4]
     assert figures["mae_bpm_of_the_others"] < 0.7
     assert figures["worse_than_its_pieces"] == 1
     whole, pieces = figures["whole"], figures["pieces"]
-    assert [(its["right"], its["answered"]) for its in (pieces, whole)] == [(116, 118), (32, 37)]
+    assert [(its["right"], its["answered"]) for its in (pieces, whole)] == [(112, 113), (32, 36)]
     wholes = [row["whole"] for row in result["rows"] if row["whole"]["bpm"]]
     errors = [abs(one["bpm"] - one["reference"]) for one in wholes]
-    assert sum(error > 3 for error in errors) == 5 and sum(error > 15 for error in errors) == 4
+    assert sum(error > 3 for error in errors) == sum(error > 15 for error in errors) == 4
     assert whole["answered"] / whole["count"] > 1.5 * pieces["answered"] / pieces["count"]
 
 

@@ -115,9 +115,9 @@ def sum_up(rows: Sequence[dict[str, Any]], min_confidence: float) -> dict[str, A
     given, seen, away = sure >= min_confidence, there == 1, there == 0
     error = np.abs(bpm - rate)
     answered = error[seen & given]
-    answers = [_list_answers(row, min_confidence) for row in rows]
-    astray = [said for said, own in answers if _is_astray(own)]
-    rest = np.concatenate([np.empty(0), *(own for _, own in answers if not _is_astray(own))])
+    answers = [list_answers(row, min_confidence) for row in rows]
+    astray = [said for said, own in answers if is_astray(own)]
+    rest = np.concatenate([np.empty(0), *(own for _, own in answers if not is_astray(own))])
     wholes = [row["whole"] for row in rows]
     pieces = [piece for row in rows for piece in row["pieces"] if piece["reference"]]
     return {
@@ -139,7 +139,7 @@ def sum_up(rows: Sequence[dict[str, Any]], min_confidence: float) -> dict[str, A
     }
 
 
-def _list_answers(row, min_confidence):
+def list_answers(row: dict[str, Any], min_confidence: float) -> tuple[np.ndarray, np.ndarray]:
     """Rates said and their errors, [n] each, of the answered seconds with a face."""
     columns = ("rates", "there", "bpm", "confidence")
     rate, there, bpm, sure = (np.array(row[name], float) for name in columns)
@@ -147,7 +147,8 @@ def _list_answers(row, min_confidence):
     return bpm[chosen], np.abs(bpm - rate)[chosen]
 
 
-def _is_astray(errors):
+def is_astray(errors: np.ndarray) -> bool:
+    """Whether the answered seconds of a clip, with errors [n] in bpm, are astray on average."""
     return len(errors) > 0 and errors.mean() > ASTRAY
 
 
