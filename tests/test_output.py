@@ -208,4 +208,6 @@ def test_a_clip_of_short_shots_says_where_it_is_cut():
     )
     cut = assemble(windows=spans[:2], shots=[6.0])
     assert cut.reason.endswith("altogether at 6 s")
+    torn = assemble(windows=spans[:2], shots=[2.0], gap=0.6)  # one of two shows two things
+    assert "no new picture for 0.6 s" in torn.reason
     assert assemble(windows=spans, shots=[2.0]).bpm == pytest.approx(BPM, abs=0.4)
