@@ -412,7 +412,7 @@ def find_instants_anew(times: np.ndarray, upheavals: Iterable[float]) -> np.ndar
         times: [T] s, of the instants.
         upheavals: s.
     """
-    after = np.searchsorted(times, sorted(upheavals))
+    after = np.searchsorted(times, list(upheavals))
     return np.isin(np.arange(len(times)), after[after > 0])
 
 

@@ -353,7 +353,7 @@ def _read_glance(glance, members, weights, kept):
     witness = posterior.Witness(window.start, window.end, source, lines, row)
     colours = average_cells(window.appearance, shares.shape)
     upheavals: tuple[float, ...] = ()
-    if colours.shape[:-1] == shares.shape:
+    if colours.shape[:-1] == shares.shape:  # not those of a sheet without its clip
         upheavals = upheaval.find_upheavals(colours * (1 + window.motion), window.times)
     window = replace(window, motion=window.motion[:0].copy(), appearance=colours, whole=None)
     return Drawn(
