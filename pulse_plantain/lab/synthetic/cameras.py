@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from .draw import Draw
-from .signals import TAU, Drift, Jerks
+from .signals import TAU, Flutter, Jerks
 
-_TONES, _WAVES = 20, 8  # sinusoids in a flutter; waves of each channel over the picture
+_WAVES = 8  # of each channel over the picture
 _PARTS = (3, 2, 2, 3 * _WAVES, 2)  # courses of CameraLight.at
 _SHORT, _LONG = 3.0, 1.0  # strength of short and of long waves
 _FACE = 1.5  # head units from the face's middle where the gradients of the flutter end
@@ -79,12 +79,12 @@ class CameraLight:
 
     matrix: Tensor
     colour: Tensor
-    flutter: Drift
+    flutter: Flutter
     hunting: Jerks
     mains: Lamp
     lamp: Lamp
     waves: Tensor
-    grain: Drift
+    grain: Flutter
     walk: Walk
 
     def at(self, times: Tensor) -> Tensor:
@@ -205,15 +205,9 @@ def _draw_colour(draw, skin):
 
 
 def _draw_flutter(draw, size):
-    """Courses of 0.2 to 6 Hz with a spectrum of 1/f^0 to 1/f^1.5 and given rms sizes [B, C]."""
-    low, step = math.log(0.2), math.log(6.0 / 0.2) / _TONES
-    frequency = (low + step * (torch.arange(_TONES) + draw.uniform(0, 1, _TONES))).exp()[:, None]
-    falling = (1 - draw.uniform(0, 1.5))[:, None, None]  # of power in octaves
-    dice = draw.noise(size.shape[1], _TONES, 2)
-    amplitude = dice.norm(dim=-1) * frequency ** (falling / 2)
-    amplitude = amplitude / (amplitude.square().sum(-1, keepdim=True) / 2).sqrt()
-    phase = torch.atan2(dice[..., 0], dice[..., 1])
-    return Drift(size[..., None] * amplitude, frequency.expand_as(amplitude), phase)
+    """Courses with a spectrum of 1/f^0 to 1/f^1.5 and given rms sizes [B, C]."""
+    draw.uniform(0, 1, 20)  # of no use since the spectrum is continuous; what follows keeps its own
+    return Flutter.draw(draw, size, draw.uniform(0, 1.5))
 
 
 def _draw_grain(draw):
@@ -232,15 +226,14 @@ def _draw_grain(draw):
     waves = torch.stack([across, down, draw.uniform(0, TAU, 3, _WAVES)], -1)
     courses = math.sqrt(2) * size[..., None] * share
     grain = _draw_flutter(draw, courses.flatten(1))
-    phase = grain.phase.unflatten(1, (3, _WAVES)).clone()
-    amplitude = grain.amplitude.unflatten(1, (3, _WAVES)).clone()
+    cosine, sine = (part.unflatten(1, (3, _WAVES)).clone() for part in (grain.cosine, grain.sine))
     # Red has no course of its own: demosaicing moves it with blue, errors of luma with green.
     for other, half in ((2, slice(0, None, 2)), (1, slice(1, None, 2))):
         waves[:, 0, half] = waves[:, other, half]
-        phase[:, 0, half] = phase[:, other, half]
-        ratio = courses[:, 0, half] / courses[:, other, half]
-        amplitude[:, 0, half] = amplitude[:, other, half] * ratio[..., None]
-    return waves, replace(grain, phase=phase.flatten(1, 2), amplitude=amplitude.flatten(1, 2))
+        ratio = (courses[:, 0, half] / courses[:, other, half])[..., None]
+        for part in (cosine, sine):
+            part[:, 0, half] = part[:, other, half] * ratio
+    return waves, Flutter(cosine.flatten(1, 2), sine.flatten(1, 2))
 
 
 def _draw_hunting(draw):

@@ -40,6 +40,47 @@ class Drift:
         return (self.amplitude[..., None] * angle.sin()).sum(2)
 
 
+FLUTTER = (0.2, 6.0)
+"""Hz between which light flutters: round a pulse's band."""
+
+_PERIOD = 64.0  # s after which a flutter repeats
+
+
+@dataclass(frozen=True)
+class Flutter:
+    """Courses with a continuous spectrum, of which no line outlasts another.
+
+    Random Fourier series of :data:`FLUTTER`, whose lines are as close as a minute can tell apart;
+    after 64 s they repeat. cosine and sine [B, C, K].
+    """
+
+    cosine: Tensor
+    sine: Tensor
+
+    @classmethod
+    def draw(cls, draw: Draw, size: Tensor, slope: Tensor) -> Flutter:
+        """Normal courses of given rms sizes [B, C], with power of 1/f^slope, slope [B]."""
+        frequency = _list_lines()
+        gain = frequency ** (-slope[:, None] / 2)
+        gain = gain / gain.square().sum(-1, keepdim=True).sqrt()
+        dice = (
+            draw.noise(2, size.shape[1], len(frequency))
+            * (size[..., None] * gain[:, None])[:, None]
+        )
+        return cls(dice[:, 0], dice[:, 1])
+
+    def at(self, times: Tensor) -> Tensor:
+        """Values [B, C, T] at times [B, T] in s."""
+        angle = TAU * _list_lines()[:, None] * times[:, None]
+        return self.cosine @ angle.cos() + self.sine @ angle.sin()
+
+
+def _list_lines():
+    """Hz [K] of the lines of a flutter."""
+    low, high = FLUTTER
+    return torch.arange(math.ceil(low * _PERIOD), math.floor(high * _PERIOD) + 1) / _PERIOD
+
+
 @dataclass(frozen=True)
 class Jerks:
     """Sudden moves that are held a while and undone, each recurring.
