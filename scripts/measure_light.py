@@ -10,11 +10,13 @@ from pathlib import Path
 
 from pulse_plantain.files import write_files
 from pulse_plantain.lab.light_measuring import (
+    MINUTE,
     SEATED,
     draw_figure,
     measure_shape,
     read_traces,
     simulate_windows,
+    sum_up_lines,
     summarize,
 )
 from pulse_plantain.lab.running import describe_command, write_result
@@ -28,6 +30,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--count", type=int, default=104, help="simulated clips under each light")
+    parser.add_argument("--minutes", type=int, default=48, help="simulated clips of a minute")
     parser.add_argument("--traces", type=Path, help="folder of colour traces with contact PPG")
     parser.add_argument("--out", type=Path, default=ROOT / "results")
     return parser.parse_args(argv)
@@ -51,11 +54,20 @@ def main(argv: list[str] | None = None) -> int:
             }
             for name, windows in groups.items()
         }
+        minutes = {"camera light": simulate_windows("camera", args.minutes, MINUTE)}
+        if args.traces:
+            minutes["two face traces with contact PPG"] = read_traces(args.traces, MINUTE)
+        lines = {
+            name: {"windows": len(windows), "figures": sum_up_lines(windows)}
+            for name, windows in minutes.items()
+            if windows
+        }
         result = describe_run(seed=0) | {
             "command": describe_command("measure_light.py", argv, ROOT),
             "quantiles": [0.1, 0.5, 0.9],
             "groups": figures,
             "nine seated people, medians": SEATED,
+            "lines of a minute": lines,
         }
         write_result(args.out / "light.json", result)
         figure = draw_figure(groups)
@@ -72,6 +84,10 @@ def main(argv: list[str] | None = None) -> int:
         print(
             "  second harmonic: {size:.2f}, {lead:.2f} rad ahead".format(**group["second harmonic"])
         )
+    for name, group in lines.items():
+        print(f"{name}, {group['windows']} minutes: how far what is no pulse stands in lines")
+        for channel, (low, middle, high) in group["figures"].items():
+            print(f"  {channel:18} {middle:6.2f}  ({low:.2f} to {high:.2f})")
     return 0
 
 

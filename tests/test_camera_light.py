@@ -23,7 +23,9 @@ from pulse_plantain.lab.synthetic import (
     subject_of,
 )
 from pulse_plantain.lab.synthetic import fast as fast_path
+from pulse_plantain.lab.synthetic.draw import Draw
 from pulse_plantain.lab.synthetic.fast import draw_training_scenes
+from pulse_plantain.lab.synthetic.signals import Flutter
 from pulse_plantain.sheet import Layout, SheetGeometry
 from pulse_plantain.video import ClipError, Clock
 from pulse_plantain.windows import encode_windows
@@ -284,6 +286,52 @@ def test_measured_pulses_have_the_shapes_of_learnt_ones_and_lamps_have_none():
     assert torch.equal(lamp.harmonics, plain.harmonics) and torch.equal(lamp.depth, plain.depth)
 
 
+def test_a_flutter_has_the_size_and_the_spectrum_that_are_asked_for():
+    """And it ends where its band does: 0.2 to 6 Hz."""
+    size = torch.tensor([[1e-3, 4e-3]]).expand(64, 2)
+    times = (torch.arange(640) / 20).expand(64, -1)
+    powers = {}
+    for slope in (0.0, 1.5):
+        courses = Flutter.draw(Draw(range(64), stream=5), size, torch.full((64,), slope)).at(times)
+        rms = courses.square().mean((0, 2)).sqrt()
+        assert torch.allclose(rms, size[0], rtol=0.1)
+        tapered = courses[:, 1].double() * torch.hann_window(640, False, dtype=torch.double)
+        power = torch.fft.rfft(tapered).abs().square().mean(0)
+        frequency = torch.fft.rfftfreq(640, 1 / 20)
+        powers[slope] = [
+            float(power[(frequency > low) & (frequency < high)].mean())
+            for low, high in ((0.5, 0.7), (4.5, 5.5), (6.3, 10))
+        ]
+        assert powers[slope][2] < 1e-4 * powers[slope][1]
+    assert powers[0.0][0] / powers[0.0][1] == pytest.approx(1, rel=0.25)
+    assert powers[1.5][0] / powers[1.5][1] == pytest.approx((5 / 0.6) ** 1.5, rel=0.3)
+
+
+def test_lines_are_told_from_what_has_a_continuous_spectrum():
+    """Near 2 for normal noise, with or without a pulse; twenty lines of a minute are far above."""
+    time = (np.arange(720) + 0.5) / 12
+    phase = 2 * np.pi * (1.2 * time + 0.4 * np.sin(0.3 * time))
+    dice = np.random.default_rng(0)
+    pulse = np.outer(np.cos(phase) * (1 + 0.3 * np.sin(0.2 * time)), [1e-3, 4e-3, 2e-3])
+    turns = np.outer(time, 0.2 * 30 ** ((np.arange(20) + dice.random(20)) / 20))
+    comb = np.sin(2 * np.pi * (turns + dice.random(20))).mean(1)[:, None] * np.ones(3)
+    noise = dice.standard_normal((12, 720, 3))
+    normal = [Window(1 + 1e-3 * one, phase) for one in noise]
+    beating = [Window(1 + 1e-3 * one + pulse, phase) for one in noise]
+    lines = [Window(1 + 1e-4 * one + 1e-2 * comb, phase) for one in noise]
+    for windows in (normal, beating):
+        for _, middle, _ in light_measuring.sum_up_lines(windows).values():
+            assert middle == pytest.approx(1.95, abs=0.2)
+    assert min(middle for _, middle, _ in light_measuring.sum_up_lines(lines).values()) > 4
+
+
+def test_light_does_not_stand_in_lines_for_a_minute():
+    """Median of red, green and blue 1.9 in life; 5 to 7 while the light fluttered in 20 lines."""
+    windows = light_measuring.simulate_windows("camera", 16, light_measuring.MINUTE)
+    figures = light_measuring.sum_up_lines(windows)
+    assert all(1.7 < middle < 2.7 for _, middle, _ in figures.values())
+
+
 @pytest.mark.parametrize(("size", "lead"), [(0.2, 2.5), (0.4, 1.4), (0.3, -1.0)])
 def test_the_shape_of_a_pulse_is_read_under_grey_light_of_its_own(size, lead):
     phase = 2 * np.pi * 1.25 * (np.arange(96) + 0.5) / 12
@@ -306,12 +354,13 @@ def test_traces_become_windows_and_a_table(tmp_path):
     figures = light_measuring.summarize(read_traces(tmp_path))
     assert figures["pulse G (%)"][1] == pytest.approx(0.3, rel=0.05)
     assert NAMES[-1] not in figures
-    options = ["--count", "8", "--traces", tmp_path, "--out", tmp_path]
+    options = ["--count", "8", "--minutes", "2", "--traces", tmp_path, "--out", tmp_path]
     assert run_script("measure_light", *options) == 0
     result = json.loads((tmp_path / "light.json").read_text())
     assert all(
         set(group["second harmonic"]) == {"size", "lead"} for group in result["groups"].values()
     )
+    assert list(result["lines of a minute"]) == ["camera light"]  # the trace is half a minute
     assert len(result["groups"]) == 3 and str(tmp_path.parent) not in json.dumps(result)
     assert (tmp_path / "light.png").stat().st_size > 10_000
     (tmp_path / "none").mkdir()

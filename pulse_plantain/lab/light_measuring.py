@@ -1,7 +1,8 @@
 """How the colours of skin move in a pulse's band, in simulated clips under each light and in life.
 
 Every figure is of a window of eight seconds, sampled twelve times a second, of the skin's mean
-colour; groups of windows are summed up by medians and by the 10 and 90 % quantiles.
+colour; groups of windows are summed up by medians and by the 10 and 90 % quantiles. How far what
+is no pulse stands in lines is told from a minute.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,9 @@ BAND = (0.7, 3.0)
 SECONDS, RATE = 8, 12
 """Length of a window in s, and its samples a second."""
 
+MINUTE = 60
+"""Seconds of the windows that :func:`measure_lines` looks at."""
+
 NAMES = (
     *("pulse R (%)", "pulse G (%)", "pulse B (%)", "pulse R/G", "pulse B/G"),
     *("in band R (%)", "in band G (%)", "in band B (%)"),
@@ -38,18 +42,17 @@ SEATED = dict(
 """Medians of nine recordings of seated people (four clips, five traces with contact PPG), measured
 once; most of these recordings cannot be passed on. Their cells, 16 a face, agreed by 0.1 to 0.2."""
 
-_LAYOUT = Layout(SheetGeometry(4, SECONDS * RATE, 4, (768, 32)), (16, 16))
 _AT_ONCE = 8  # clips
 
 
 @dataclass(frozen=True)
 class Window:
-    """Eight seconds of skin.
+    """Eight seconds of skin, or a minute.
 
     Attributes:
-        trace: [SECONDS * RATE, 3], the skin's mean colour.
-        phase: [SECONDS * RATE] rad, of the pulse.
-        cells: [SECONDS * RATE, n], green of parts of the skin; None where there are none.
+        trace: [samples, 3], the skin's mean colour.
+        phase: [samples] rad, of the pulse.
+        cells: [samples, n], green of parts of the skin; None where there are none.
     """
 
     trace: np.ndarray
@@ -128,14 +131,52 @@ def keep_band(traces: np.ndarray) -> np.ndarray:
     return np.fft.irfft(bins, len(traces), axis=0)
 
 
+def measure_lines(window: Window) -> np.ndarray:
+    """How far what moves in the band beside the pulse stands in lines that stay.
+
+    The mean square over the squared mean of a periodogram's values, each over the spectrum's smooth
+    course (a parabola in logarithms): near 2 for a normal process with a continuous spectrum, and
+    the more, the fewer lines there are. The pulse and two harmonics, whose sizes may change within
+    ten seconds, are taken out before.
+
+    Args:
+        window: a minute.
+
+    Returns:
+        [3] of red, green and blue.
+    """
+    samples = len(window.trace)
+    way = np.linspace(-1, 1, samples)
+    slow = np.polynomial.legendre.legvander(way, samples // (10 * RATE))
+    waves = [turn(k * window.phase)[:, None] for k in (1, 2, 3) for turn in (np.cos, np.sin)]
+    columns = np.concatenate([wave * slow for wave in waves] + [slow[:, :2]], 1)
+    relative = window.trace / window.trace.mean(0)
+    rest = relative - columns @ np.linalg.lstsq(columns, relative, rcond=None)[0]
+    power = np.abs(np.fft.rfft(rest * np.hanning(samples)[:, None], axis=0)) ** 2
+    frequency = np.fft.rfftfreq(samples, 1 / RATE)
+    within = (frequency > BAND[0]) & (frequency < BAND[1])
+    logs, power = np.log(frequency[within]), power[within]
+    bend = np.polynomial.polynomial.polyfit(logs, np.log(power), 2)
+    level = power / np.exp(np.polynomial.polynomial.polyval(logs, bend)).T
+    return np.square(level).mean(0) / np.square(level.mean(0))
+
+
+def sum_up_lines(windows: Sequence[Window]) -> dict[str, list[float]]:
+    """10 %, median and 90 % of :func:`measure_lines` over minutes, by channel."""
+    quantiles = np.quantile([measure_lines(window) for window in windows], (0.1, 0.5, 0.9), axis=0)
+    return dict(zip(("R", "G", "B"), quantiles.T.round(2).tolist(), strict=True))
+
+
 @torch.no_grad()
-def simulate_windows(light: str, count: int) -> list[Window]:
+def simulate_windows(light: str, count: int, seconds: int = SECONDS) -> list[Window]:
     """Windows of the first ``count`` webcam clips of a light's validation split, a subject each."""
+    samples = seconds * RATE
+    layout = Layout(SheetGeometry(4, samples, 4, (8 * samples, 32)), (16, 16))
     seeds = split_seeds(name_split("validation", light), count * TAKES)[::TAKES]
     windows = []
     for start in range(0, count, _AT_ONCE):
         some = seeds[start : start + _AT_ONCE]
-        clips = simulate(draw_scenes(some, webcam=True, kinds=False, light=light), _LAYOUT, SECONDS)
+        clips = simulate(draw_scenes(some, webcam=True, kinds=False, light=light), layout, seconds)
         for motion, amplitude, phase in zip(
             clips.motion, clips.amplitude, clips.phase, strict=True
         ):
@@ -145,11 +186,12 @@ def simulate_windows(light: str, count: int) -> list[Window]:
     return windows
 
 
-def read_traces(folder: str | Path) -> list[Window]:
+def read_traces(folder: str | Path, seconds: int = SECONDS) -> list[Window]:
     """Windows, overlapping by half, of colour traces with contact PPG.
 
     Args:
         folder: of .npz files with ``time`` [n] s, ``rgb`` [n, 3], ``ppg_time`` [m] s and ``ppg``.
+        seconds: of a window.
 
     Raises:
         ClipError: if there are none.
@@ -163,7 +205,7 @@ def read_traces(folder: str | Path) -> list[Window]:
             time, rgb = file["time"], file["rgb"]
             trace, clock = _average(time, rgb)
             ppg = np.interp(clock, file["ppg_time"], file["ppg"])
-        windows += _cut(trace, _find_phase(ppg))
+        windows += _cut(trace, _find_phase(ppg), seconds * RATE)
     return windows
 
 
@@ -189,9 +231,8 @@ def _find_phase(ppg):
     return np.unwrap(np.angle(analytic))
 
 
-def _cut(trace, phase):
+def _cut(trace, phase, size):
     """Windows that overlap by half."""
-    size = SECONDS * RATE
     parts = [slice(start, start + size) for start in range(0, len(trace) - size + 1, size // 2)]
     return [Window(trace[part], phase[part]) for part in parts]
 
