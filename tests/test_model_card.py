@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard
 
 from pulse_plantain.lab import card, card_training, cited
 from pulse_plantain.lab.calibration import summarise
-from pulse_plantain.lab.long_clips import is_astray, list_answers, sum_up
+from pulse_plantain.lab.long_clips import list_answers, sum_up
 from pulse_plantain.posterior import MIN_CONFIDENCE
 
 RESULTS = cited.Results(ROOT)
@@ -126,26 +126,38 @@ def test_a_reading_that_was_fitted_to_no_long_clips_has_its_page_too():
 
 
 def test_what_the_pages_say_of_long_clips_holds():
-    """docs/results.md: most of the error lies in a few clips, where what is said is false."""
+    """docs/results.md: hardly a second is read wrongly, and one whole clip."""
     result = RESULTS.load("long-clips.json")
     figures = sum_up(result["rows"], MIN_CONFIDENCE)
     assert figures == result["figures"] and figures["clips"] == 60
-    assert 1.9 < figures["mae_bpm_of_answers"] / 1.5 < 2.1
-    assert 25.5 < 1 / (1 - figures["silent_without_face"]) < 26.5
-    spreads = sorted(
-        said.std()
-        for said, errors in (list_answers(row, MIN_CONFIDENCE) for row in result["rows"])
-        if is_astray(errors)
-    )
-    assert figures["astray"] == len(spreads) == 5 and spreads[3] < 1.3 < spreads[4]
-    assert figures["mae_bpm_of_the_others"] < 0.7
+    assert round(figures["mae_bpm_of_answers"], 2) == 0.64 and figures["astray"] == 0
+    assert 184.5 < 1 / (1 - figures["right_of_answers"]) < 185.5
+    assert 51.5 < 1 / (1 - figures["silent_without_face"]) < 52.5
     assert figures["worse_than_its_pieces"] == 1
     whole, pieces = figures["whole"], figures["pieces"]
-    assert [(its["right"], its["answered"]) for its in (pieces, whole)] == [(112, 113), (32, 36)]
-    wholes = [row["whole"] for row in result["rows"] if row["whole"]["bpm"]]
-    errors = [abs(one["bpm"] - one["reference"]) for one in wholes]
-    assert sum(error > 3 for error in errors) == sum(error > 15 for error in errors) == 4
+    assert [(its["right"], its["answered"]) for its in (pieces, whole)] == [(115, 116), (31, 32)]
+    given = [row for row in result["rows"] if row["whole"]["bpm"]]
+    (wrong,) = (r for r in given if abs(r["whole"]["bpm"] - r["whole"]["reference"]) > 3)
+    said, errors = list_answers(wrong, MIN_CONFIDENCE)
+    there = sum(one == 1 for one in wrong["there"])
+    assert (len(said), there) == (33, 42) and max(errors) <= 3
+    assert wrong["whole"]["bpm"] > wrong["whole"]["reference"]
     assert whole["answered"] / whole["count"] > 1.5 * pieces["answered"] / pieces["count"]
+
+
+@pytest.mark.parametrize("number", [0, 5])
+def test_the_page_names_clips_whose_answers_follow_something_else(number, tmp_path):
+    result = RESULTS.load("long-clips.json")
+    spread = {"astray": number, "spread_of_astray_bpm": 1.26, "mae_bpm_of_the_others": 0.652}
+    (tmp_path / "results").mkdir()
+    changed = result | {"figures": result["figures"] | spread}
+    (tmp_path / "results" / "long-clips.json").write_text(json.dumps(changed))
+    text = card.describe_long_clips(cited.Results(tmp_path))
+    if number:
+        assert "in 5 of the clips are off by more than 10 bpm" in text and "at most 1.3 bpm" in text
+        assert "in all others is 0.65 bpm" in text
+    else:
+        assert "In no clip the answers are off by more than 10 bpm on average." in text
 
 
 def test_what_the_pages_say_of_the_wrist_holds():
@@ -169,7 +181,7 @@ def test_what_the_pages_say_of_the_oracles_holds():
     log = RESULTS.load_log("train-adapter.jsonl")
     mine = [row["validation"] for row in log if "validation" in row][-1]
     told = figures["told colour and cells"]["within_3_bpm"]
-    assert 0.65 < told < 0.75 and 0 < told - mine["within_3_bpm"] < 0.055
+    assert 0.65 < told < 0.75 and 0 < told - mine["within_3_bpm"] < 0.07
     others = [figures[name]["within_3_bpm"] for name in ("GREEN", "CHROM", "POS", "PBV")]
     assert max(others) < mine["within_3_bpm"] - 0.09
     assert mine["clips"] == figures["POS"]["clips"]

@@ -322,18 +322,24 @@ def describe_long_clips(results: Results) -> str:
     def count(some: Mapping[str, int]) -> str:
         return f"{some['answered']} of {some['count']} are answered, {some['right']} of them right"
 
+    if figures["astray"]:
+        astray = (
+            f"The answers in {figures['astray']} of the clips are off by more than {ASTRAY:.0f} "
+            f"bpm on average, and what is said there has a spread of at most "
+            f"{figures['spread_of_astray_bpm']:.1f} bpm; the mean error in all others is "
+            f"{format_number(figures['mae_bpm_of_the_others'])} bpm."
+        )
+    else:
+        astray = f"In no clip the answers are off by more than {ASTRAY:.0f} bpm on average."
     return (
         f"{figures['clips']} clips. Of {figures['seconds_with_face']:,} seconds with a face "
         f"{figures['answered']:.0%} get a rate, with a mean error of "
         f"{format_number(figures['mae_bpm_of_answers'])} bpm and "
-        f"{figures['right_of_answers']:.0%} within 3 bpm; the best guess of all of them is within "
+        f"{figures['right_of_answers']:.1%} within 3 bpm; the best guess of all of them is within "
         f"3 bpm in {figures['within_3_bpm_of_all']:.0%}. {figures['silent_without_face']:.0%} of "
         f"{figures['seconds_without_face']} seconds without a face are silent. Of whole clips "
         f"{count(whole)}; of their pieces of 10 s {count(pieces)}. Whole clips that are answered "
-        f"wrongly though a piece is right: {figures['worse_than_its_pieces']}. The answers in "
-        f"{figures['astray']} of the clips are off by more than {ASTRAY:.0f} bpm on average, and "
-        f"what is said there has a spread of at most {figures['spread_of_astray_bpm']:.1f} bpm; "
-        f"the mean error in all others is {format_number(figures['mae_bpm_of_the_others'])} bpm."
+        f"wrongly though a piece is right: {figures['worse_than_its_pieces']}. {astray}"
         f"\n\nSource: {cite(name, result)}."
     )
 
