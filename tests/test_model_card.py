@@ -238,6 +238,18 @@ def test_what_the_pages_say_of_the_pulse_s_colours_holds():
     assert "it has {size:.2f} and is {lead:.1f} rad ahead".format(**shape) in text
 
 
+def test_what_the_pages_say_of_lines_holds():
+    """docs/training.md: how far what is no pulse stands in lines, in life and in the simulation."""
+    lines = RESULTS.load("light.json")["lines of a minute"]
+    life, simulated = (
+        sorted(round(middle, 1) for _, middle, _ in lines[name]["figures"].values())
+        for name in ("two face traces with contact PPG", "camera light")
+    )
+    text = " ".join((ROOT / "docs" / "training.md").read_text().split())
+    assert life[0] == life[-1] and f"is {life[0]} in all channels of the two traces" in text
+    assert f"In the simulation it is {simulated[0]} to {simulated[-1]}, for mains" in text
+
+
 def test_the_windows_of_the_4b_training_are_those_of_its_command():
     page = (ROOT / "docs" / "klein.md").read_text()
     command = re.search(r"--steps (\d+) --batch (\d+) --accumulate (\d+)", page)
