@@ -64,7 +64,7 @@ HOP = 1.0
 WITHIN = 3.0
 """bpm: a rate is right that is no further from the truth, and confidence is the chance of that."""
 
-MIN_CONFIDENCE = 0.7
+MIN_CONFIDENCE = 0.75
 """Confidence from which a heart rate is given: of thresholds 0.05 apart the lowest at which, of the
 fit's clips of 10 s, 95 % of the rates of those with a pulse are right and at most 2 % of those
 without get a rate. Each was read by a fit to the other half of them."""
@@ -137,74 +137,74 @@ class Weights:
     """
 
     mean: Sequence[float] = (
-        -0.5784,
-        -7.5102,
-        0.9415,
-        -1.1603,
-        -2.0041,
-        0.4038,
-        -1.9463,
-        -3.0262,
-        -4.0677,
-        0.3743,
+        -0.7029,
+        -7.5437,
+        0.9417,
+        -1.1336,
+        -2.0299,
+        0.4045,
+        -1.9532,
+        -3.0565,
+        -4.0852,
+        0.3918,
     )
     spread: Sequence[float] = (
-        1.8574,
-        0.7534,
-        0.0298,
-        1.0928,
-        1.647,
-        0.5309,
-        2.3841,
-        1.1562,
-        2.3293,
-        0.2824,
+        1.8411,
+        0.7438,
+        0.0294,
+        1.0756,
+        1.6424,
+        0.5293,
+        2.3618,
+        1.1496,
+        2.3323,
+        0.2846,
     )
-    sharpness: float = 12.8564
-    doubt: float = 0.0363
+    sharpness: float = 9.29
+    doubt: float = 0.038
     trust: Sequence[float] = (
-        1.1788,
-        0.8009,
-        0.541,
-        0.7145,
-        0.5692,
-        0.175,
-        -0.4688,
-        -0.7326,
-        -1.0415,
-        -0.4271,
-        1.4483,
+        0.9786,
+        0.98,
+        0.499,
+        0.5946,
+        0.6545,
+        -0.0129,
+        -0.504,
+        -0.6187,
+        -0.8064,
+        -0.5009,
+        1.2795,
     )
-    beats: Sequence[float] = (-0.2812, -0.4837)
+    beats: Sequence[float] = (-0.1405, -0.4706)
     silence: Sequence[float] = (
-        1.342,
-        -1.4066,
-        -2.1051,
-        -0.6549,
-        -0.5373,
-        -0.0538,
-        0.9499,
-        0.9444,
-        0.7566,
-        0.365,
-        -0.9369,
+        1.4543,
+        -1.2929,
+        -2.2478,
+        -0.6134,
+        -0.5928,
+        -0.0325,
+        0.8152,
+        0.4885,
+        0.7223,
+        0.3678,
+        -1.0479,
     )
     lit: Sequence[float] = (
-        -0.9854,
-        -0.16,
-        -0.7881,
-        -0.6328,
-        -0.2774,
-        0.2093,
-        0.3358,
-        0.594,
-        0.8671,
-        0.2418,
-        -0.2144,
+        -1.0342,
+        -0.1741,
+        -0.8621,
+        -0.4856,
+        -0.2731,
+        0.294,
+        0.447,
+        0.4577,
+        0.9497,
+        0.2345,
+        -0.266,
     )
-    scale: float = 0.9376
-    overlap: float = 0.9465
-    quiet: float = 0.2013
+    scale: float = 1.112
+    overlap: float = 0.9434
+    quiet: float = 0.2454
     present: float = 0.5
     change: float = 1 / 60
     drift: float = 0.0152
