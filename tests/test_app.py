@@ -220,7 +220,7 @@ def test_the_bundled_clip_is_one_click_away(open_page, photograph, request, tmp_
     assert found, heading
     assert float(found[1]) == pytest.approx(truth, abs=3)
     words = page.inner_text("#said")
-    assert "± is half of the central 68 %" in words and "is given from 0.7 upwards" in words
+    assert "± is half of the central 68 %" in words and "is given from 0.75 upwards" in words
     assert bottom(page, "#film") <= DESKTOP[1] and bottom(page, "#plots") <= DESKTOP[1]
     assert page.evaluate("document.documentElement.scrollWidth") <= DESKTOP[0]
     photograph(page, "light")
