@@ -21,6 +21,7 @@ from stand_ins import BPM, FPS, GEOMETRY, READING, Painter, noise_clip
 from pulse_plantain import adapter, bijection, contact_sheet, flux2, reading, video
 from pulse_plantain.drawing import Drawing
 from pulse_plantain.pipeline import GPU_DTYPES, PulsePipeline
+from pulse_plantain.posterior import MIN_CONFIDENCE
 from pulse_plantain.search import Search
 from pulse_plantain.sheet import Layout, field_to_sheet, motion_sheet
 from pulse_plantain.video import ClipError
@@ -313,7 +314,7 @@ def test_no_pulse_gets_no_heart_rate_but_the_windows_say_what_was_seen(pipe):
         output = pipe(noise_clip(12), fps=FPS)
         assert np.isnan(output.bpm) and np.isnan(output.bpm_uncertainty)
         assert 36 < output.guess < 204 and "guess" not in output.to_dict()
-        assert "no pulse found" in output.reason and "0.70" in output.reason
+        assert "no pulse found" in output.reason and f"{MIN_CONFIDENCE:.2f}" in output.reason
         assert output.confidence < 0.5 and np.isfinite(output.bvp).all()
         assert all(36 < w.bpm < 204 and w.confidence < 0.5 for w in output.windows)
 
